@@ -1,0 +1,4 @@
+"""Models at work: host, client, engine, training, adapters, settings.
+
+Knows nothing of screens. torch is imported under `engine` and `training` alone.
+"""

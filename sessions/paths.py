@@ -1,0 +1,160 @@
+"""Every path that the program writes. Folders are 0700 and files 0600, whatever the umask.
+
+Knows nothing of what stands in the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from sessions.errors import HostUnreachable, UsageError
+
+APP = "llama-tui"
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The data home and what lies in it, the cache, the config file and the runtime folder."""
+
+    home: Path
+    cache: Path
+    config: Path
+    runtime: Path
+
+    @classmethod
+    def find(cls, home: str | None = None) -> Paths:
+        """From `--home`, else `$LLAMA_TUI_HOME`, else the platform's folders.
+
+        With a home of one's own, `config.toml` lies in it, so that two homes never share settings.
+        """
+        chosen = home or os.environ.get("LLAMA_TUI_HOME")
+        folder = Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir(APP))
+        config = folder if chosen else Path(platformdirs.user_config_dir(APP))
+        cache = os.environ.get("LLAMA_TUI_CACHE") or platformdirs.user_cache_dir(APP)
+        return cls(folder, Path(cache).expanduser().absolute(), config / "config.toml", _runtime())
+
+    @property
+    def corpus(self) -> Path:
+        """The store."""
+        return self.home / "corpus.db"
+
+    @property
+    def adapters(self) -> Path:
+        """`NAME/vN/` folders."""
+        return self.home / "adapters"
+
+    @property
+    def runs(self) -> Path:
+        """`ID/` folders."""
+        return self.home / "runs"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the program's own processes."""
+        return self.home / "logs"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the store, made before a migration or on request."""
+        return self.home / "backups"
+
+    @property
+    def exports(self) -> Path:
+        """Where a relative export or a copied reply goes when no path is named."""
+        return self.home / "exports"
+
+    @property
+    def history(self) -> Path:
+        """Prompts typed before, for the line REPL and the prompt's arrow keys."""
+        return self.home / "history"
+
+    def run(self, run: str) -> Path:
+        """The folder of one run; raises UsageError for a name that could lead elsewhere."""
+        return self.runs / checked_name(run)
+
+    def adapter(self, name: str, version: int) -> Path:
+        """The folder of one version."""
+        return self.adapters / checked_name(name) / f"v{version}"
+
+    def socket(self, model: str) -> Path:
+        """The host's socket for this home and model; short, as Unix sockets must be."""
+        key = hashlib.sha256(f"{self.home.resolve()}\0{model}".encode()).hexdigest()[:16]
+        return self.runtime / f"{key}.sock"
+
+
+def checked_name(name: str) -> str:
+    """The name, if it is letters, digits, `.`, `_`, `-` (at most 64) and no way out of a folder."""
+    if not NAME.fullmatch(name) or name in (".", ".."):
+        raise UsageError(
+            f"{name!r:.80} cannot be a name.", remedy="Use up to 64 letters, digits, dots, underscores and dashes."
+        )
+    return name
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder (and its parents) that only its owner can enter."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    return path
+
+
+def private_open(path: str, flags: int) -> int:
+    """An `opener` for `open()` that makes files 0600 whatever the umask."""
+    descriptor = os.open(path, flags, 0o600)
+    if flags & os.O_CREAT:
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside, fsync, rename, fsync the folder: a reader sees the old file or the new one."""
+    private_folder(path.parent)
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _runtime() -> Path:
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(given) / APP if given and os.access(given, os.W_OK) else _temporary_runtime()
+    private_folder(folder)
+    return folder
+
+
+def _temporary_runtime() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"{APP}-{os.getuid()}"
+    private_folder(folder)
+    about = folder.lstat()
+    if folder.is_symlink() or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise HostUnreachable(
+            f"{folder} belongs to someone else or is open to others.",
+            data="Nothing was started.",
+            remedy="Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
+        )
+    return folder

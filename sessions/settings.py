@@ -1,0 +1,83 @@
+"""config.toml: every setting, typed and documented. Unknown keys are refused.
+
+Knows nothing of screens or models.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomlkit
+
+from sessions.errors import SettingsError
+from sessions.paths import write_atomic
+from sessions.protocol import Sampling
+
+Text = Annotated[str, msgspec.Meta(max_length=20_000)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What a person can set for good. Each field is a key of config.toml."""
+
+    model: Text = ""
+    """Model to open: `demo`, a folder, or a hub name. Empty: chosen by what the machine has."""
+
+    adapter: Text = "mine"
+    """Name under which training publishes, and the adapter that chat uses once it exists."""
+
+    use_adapter: bool = True
+    """Start chat with the newest accepted version of `adapter`; false starts with the base."""
+
+    system: Text = ""
+    """System prompt of new chats; empty means none."""
+
+    sampling: Sampling = Sampling()
+    """How replies are drawn."""
+
+    new_version: Literal["offer", "use"] = "offer"
+    """When a run is done: offer its version, or use it at once (never when it is worse on the old set)."""
+
+    keep_alive: Annotated[float, msgspec.Meta(ge=0)] = 300.0
+    """Seconds that a host without terminals and runs stays."""
+
+    chat_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
+    """While a reply is written, the share of time that training leaves to chat."""
+
+    theme: Text = "textual-dark"
+    """Theme of the screens."""
+
+    quantization: Literal["nf4", "int8", "none"] = "nf4"
+    """How the base is held: 4 bit, 8 bit, or 16 bit."""
+
+    editor: Text = ""
+    """Command that edits long texts; empty means $VISUAL or $EDITOR."""
+
+    keys: dict[str, str] = {}
+    """Other keys for actions, by the action's id."""
+
+
+def load(path: Path) -> Settings:
+    """The settings in a file; the defaults where there is none. Raises SettingsError with the line."""
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+    except FileNotFoundError:
+        return Settings()
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(
+            f"{path} cannot be used: {error}.",
+            data="Nothing was changed; no chat or data is touched.",
+            remedy="Correct that line, or move the file away to start from the defaults.",
+        ) from error
+
+
+def save(path: Path, **changes: Any) -> Settings:
+    """Change some keys in the file, comments and order kept; returns the new settings."""
+    settings = msgspec.convert({**msgspec.to_builtins(load(path)), **changes}, Settings)
+    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    for key, value in changes.items():
+        document[key] = msgspec.to_builtins(value)
+    write_atomic(path, tomlkit.dumps(document).encode())
+    return settings

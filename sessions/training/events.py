@@ -1,0 +1,204 @@
+"""What a run says of itself: one JSON object a line in `events.jsonl`, the truth about the run.
+
+Panels, `runs follow` and reattaching read it; knows nothing of models or screens.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from sessions.errors import Failure
+from sessions.paths import private_open
+
+
+class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """`time` is seconds since the epoch."""
+
+    time: float = msgspec.field(default_factory=time.time)
+
+
+class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
+    """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256."""
+
+    run: str
+    model: str
+    adapter: str
+    parent: str
+    snapshot: str
+    new_rows: int
+    replayed_rows: int = 0
+
+
+class WorkerStarted(RunEvent, frozen=True, tag=True, kw_only=True):
+    """A worker took the run up (again, after a stop: `resumed_step` > 0)."""
+
+    pid: int
+    device: str = "cpu"
+    resumed_step: int = 0
+    base_from: str = ""
+
+
+class Stage(RunEvent, frozen=True, tag=True, kw_only=True):
+    """What the worker is doing, in words."""
+
+    name: str
+
+
+class Planned(RunEvent, frozen=True, tag=True, kw_only=True):
+    """The run in numbers, once the examples are encoded. `left_out` lists rows and why."""
+
+    steps: int
+    epochs: float
+    examples: int
+    held_out: int
+    tokens: int
+    trained_tokens: int
+    batch: int
+    trainable_parameters: int = 0
+    left_out: tuple[str, ...] = ()
+
+
+class Stepped(RunEvent, frozen=True, tag=True, kw_only=True):
+    """One optimizer step. Memory in bytes: of the GPU, or of the process on a CPU."""
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_second: float
+    eta: float
+    memory: int = 0
+
+
+class HeldOut(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Mean loss per trained token on the held-out part."""
+
+    step: int
+    loss: float
+
+
+class Sampled(RunEvent, frozen=True, tag=True, kw_only=True):
+    """A greedy reply of the adapter in training."""
+
+    step: int
+    prompt: str
+    reply: str
+
+
+class CheckpointWritten(RunEvent, frozen=True, tag=True, kw_only=True):
+    """A whole checkpoint is on disk; the run can go on from it."""
+
+    step: int
+    folder: str
+
+
+class Scored(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Mean loss per trained token of base, parent and new on one set (`new`, `old` or `held_out`)."""
+
+    subset: str
+    base: float
+    parent: float
+    new: float
+    examples: int
+
+
+class Published(RunEvent, frozen=True, tag=True, kw_only=True):
+    """The adapter stands whole under its name. `worse` says why it should not be swapped in by itself."""
+
+    adapter: str
+    digest: str
+    worse: str = ""
+
+
+class Warned(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Something the person should know that does not end the run."""
+
+    text: str
+
+
+class RunFinished(RunEvent, frozen=True, tag=True, kw_only=True):
+    """The whole plan was done (or early stopping ended it) and the adapter published."""
+
+
+class RunStopped(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Stopped by the person, the adapter so far published; the run can be resumed."""
+
+    step: int
+
+
+class RunCancelled(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Given up by the person; nothing was published."""
+
+
+class RunFailed(RunEvent, frozen=True, tag=True, kw_only=True):
+    """Ended by an error. `resumable` where a checkpoint stands."""
+
+    failure: Failure
+    resumable: bool = False
+
+
+AnyRunEvent: TypeAlias = (
+    RunCreated
+    | WorkerStarted
+    | Stage
+    | Planned
+    | Stepped
+    | HeldOut
+    | Sampled
+    | CheckpointWritten
+    | Scored
+    | Published
+    | Warned
+    | RunFinished
+    | RunStopped
+    | RunCancelled
+    | RunFailed
+)
+RUN_ENDINGS = (RunFinished, RunStopped, RunCancelled, RunFailed)
+
+FILE = "events.jsonl"
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AnyRunEvent)
+
+
+def append(folder: Path, event: RunEvent) -> None:
+    """Add one line with one write; endings and publications are synced to disk before it returns."""
+    descriptor = private_open(str(folder / FILE), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, _encoder.encode(event) + b"\n")
+        if isinstance(event, (*RUN_ENDINGS, Published, RunCreated, CheckpointWritten)):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(folder: Path, offset: int = 0) -> Iterator[tuple[AnyRunEvent, int]]:
+    """Events from a byte offset on, each with the offset after it. A torn last line is left for later.
+
+    A line that cannot be read is skipped with a `Warned` in its place.
+    """
+    try:
+        with (folder / FILE).open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                yield _decoded(line), offset
+    except FileNotFoundError:
+        return
+
+
+def _decoded(line: bytes) -> AnyRunEvent:
+    try:
+        return _decoder.decode(line)
+    except msgspec.MsgspecError as error:
+        return Warned(text=f"A line of {FILE} cannot be read and is skipped: {error}", time=0.0)

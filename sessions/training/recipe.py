@@ -1,0 +1,179 @@
+"""How to train: a typed, documented value that `--recipe FILE`, `--set` and the Train screen all edit.
+
+Knows nothing of data, models or screens.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import tomlkit
+
+from sessions.errors import SettingsError
+from sessions.paths import write_atomic
+
+AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every setting of a run. 0 where a field says so means: chosen by the size of the set."""
+
+    rank: AtLeast1 = 16
+    """Rank r of the LoRA matrices."""
+
+    alpha: Positive = 32.0
+    """LoRA alpha; the delta is scaled by alpha / rank."""
+
+    dropout: Share = 0.0
+    """Dropout before the LoRA matrices."""
+
+    target_modules: tuple[str, ...] = ("all-linear",)
+    """Layers that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
+
+    learning_rate: Positive = 1e-3
+    """Peak learning rate."""
+
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+
+    warmup: Share = 0.03
+    """Share of the steps over which the learning rate rises."""
+
+    max_grad_norm: Positive = 1.0
+    """Gradients are clipped to this norm."""
+
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Decoupled weight decay of AdamW."""
+
+    optimizer: Literal["auto", "adamw", "paged_adamw_8bit"] = "auto"
+    """`auto`: paged 8-bit AdamW on CUDA, AdamW on a CPU."""
+
+    epochs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Passes over the set; 0: chosen by its size (many for five rows, few for thousands)."""
+
+    max_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """An upper bound on optimizer steps; 0: none."""
+
+    batch_size: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Rows for each optimizer step; 0: chosen by the size of the set."""
+
+    micro_batch: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Rows in memory at once; 0: chosen by the device."""
+
+    max_length: Annotated[int, msgspec.Meta(ge=16)] = 2048
+    """Tokens of a row; older exchanges are cut from the front of a longer one."""
+
+    held_out: Share = 0.1
+    """Share of the rows kept aside to measure on, where the set has 20 rows or more."""
+
+    early_stopping: Annotated[int, msgspec.Meta(ge=0)] = 3
+    """Evaluations without a better held-out loss before the run ends; 0: never."""
+
+    evaluations: AtLeast1 = 10
+    """How often in a run the held-out loss is measured and a checkpoint is written."""
+
+    replay: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    """Rows taught before, mixed in for each new row."""
+
+    gradient_checkpointing: bool = True
+    """Compute activations again instead of keeping them (on CUDA; small CPU models do without)."""
+
+    samples: tuple[str, ...] = ()
+    """Prompts answered at each evaluation, to watch the run learn."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard files into the run's folder."""
+
+    seed: int = 0
+    """Seed of the shuffle, the initial matrices and dropout."""
+
+    def __post_init__(self) -> None:
+        if self.micro_batch and self.batch_size and self.batch_size % self.micro_batch:
+            raise SettingsError(
+                f"batch_size {self.batch_size} is no multiple of micro_batch {self.micro_batch}.",
+                remedy="Make batch_size a multiple, or leave micro_batch at 0.",
+            )
+
+
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "guanaco": Recipe(
+        rank=64,
+        alpha=16.0,
+        dropout=0.1,
+        learning_rate=2e-4,
+        max_grad_norm=0.3,
+        schedule="constant",
+        warmup=0.03,
+        epochs=1.0,
+        batch_size=4,
+        weight_decay=0.001,
+    ),
+}
+"""Recipes by name; `guanaco` holds the values of the Llama 2 QLoRA tutorials."""
+
+
+def load(source: str | Path) -> Recipe:
+    """A recipe by name or from a TOML file. Raises SettingsError."""
+    if isinstance(source, str) and source in RECIPES:
+        return RECIPES[source]
+    try:
+        return msgspec.convert(tomllib.loads(Path(source).read_text("utf-8")), Recipe)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise SettingsError(
+            f"The recipe {source} cannot be used: {error}.",
+            data="No run was started.",
+            remedy=f"Give a TOML file with fields of a recipe, or one of: {', '.join(RECIPES)}.",
+        ) from error
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as TOML."""
+    write_atomic(path, tomlkit.dumps(msgspec.to_builtins(recipe)).encode())
+
+
+def changed(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with some fields changed; text is read as the field's type. Raises SettingsError."""
+    values = msgspec.to_builtins(recipe)
+    unknown = [key for key in changes if key not in values]
+    if unknown:
+        raise SettingsError(f"A recipe has no field {unknown[0]!r}.", remedy=f"Fields: {', '.join(values)}.")
+    read = {key: _read(value, values[key]) for key, value in changes.items()}
+    try:
+        return msgspec.convert({**values, **read}, Recipe)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"That does not fit the recipe: {error}.", data="The recipe is unchanged.") from error
+
+
+@cache
+def documentation() -> dict[str, str]:
+    """What each field means, from the docstrings above."""
+    body = ast.parse(inspect.getsource(Recipe)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = str(text.value.value)
+    return found
+
+
+def _read(value: Any, before: Any) -> Any:
+    if not isinstance(value, str) or isinstance(before, str):
+        return value
+    if isinstance(before, list):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    lowered = value.strip().lower()
+    if isinstance(before, bool):
+        return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(lowered, value)
+    try:
+        return int(value) if isinstance(before, int) else float(value)
+    except ValueError:
+        return value

@@ -1,0 +1,1 @@
+"""What a person sees and types. Never imports torch or its kin."""
