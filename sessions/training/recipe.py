@@ -168,7 +168,7 @@ def documentation() -> dict[str, str]:
 def _read(value: Any, before: Any) -> Any:
     if not isinstance(value, str) or isinstance(before, str):
         return value
-    if isinstance(before, list):
+    if isinstance(before, (list, tuple)):
         return [part.strip() for part in value.split(",") if part.strip()]
     lowered = value.strip().lower()
     if isinstance(before, bool):

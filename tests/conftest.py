@@ -1,0 +1,32 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sessions.paths import Paths
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real tokenizer, golden ids and real data; skips where it is not at hand."""
+    for candidate in (os.environ.get("LLAMA_TUI_SHARED"), ROOT.parent / "shared"):
+        if candidate and (Path(candidate) / "llama2-tokenizer").is_dir():
+            return Path(candidate)
+    pytest.skip("the shared folder (real tokenizer, golden ids, data) is not beside the checkout")
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """A data home, cache and runtime folder of the test's own."""
+    monkeypatch.setenv("LLAMA_TUI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LLAMA_TUI_CACHE", str(tmp_path / "cache"))
+    runtime = tmp_path / "run"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    return Paths.find()
