@@ -1,0 +1,110 @@
+"""Small models that tests make for themselves: a random Llama, and a tokenizer of Llama 2's make.
+
+Everything is seeded, so that the same arguments give the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+SPECIAL = ("<unk>", "<s>", "</s>")
+BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
+SENTENCES = (
+    "The quick brown fox jumps over the lazy dog.",
+    "A model answers what a person asks, and a person corrects what a model answers.",
+    "[INST] What is the name of the cat? [/INST] The cat is called Mouse.",
+    "Keep a good reply; correct one that is nearly good; then train and compare the old with the new.",
+    "1 2 3 4 5 6 7 8 9 10, and so on: one hundred, two hundred, three hundred.",
+)
+
+
+def tiny_tokenizer(folder: Path, size: int = 512) -> Path:
+    """Write `tokenizer.json` and its config as Llama 2 has them, with a small vocabulary; returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    trained = Tokenizer(BPE(unk_token="<unk>"))
+    trained.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", split=True)
+    words = BpeTrainer(vocab_size=size, special_tokens=[*SPECIAL, *BYTES], show_progress=False)
+    trained.train_from_iterator(SENTENCES * 4, words)
+    model = json.loads(trained.to_str())["model"]
+    merges = [tuple(pair) for pair in model["merges"]]
+    tokenizer = Tokenizer(BPE(model["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", split=False)
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in SPECIAL])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(folder / "tokenizer_config.json", _tokenizer_config())
+    _write_json(folder / "special_tokens_map.json", {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"})
+    return folder
+
+
+def tiny_llama(
+    folder: Path,
+    tokenizer_dir: Path | None = None,
+    *,
+    hidden: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    kv_heads: int | None = None,
+    intermediate: int | None = None,
+    context: int = 256,
+    seed: int = 0,
+    tied: bool = False,
+    spread: float = 0.08,
+    dtype: str = "bfloat16",
+) -> Path:
+    """Write a random Llama (config, safetensors, tokenizer) and return its folder.
+
+    `tokenizer_dir` holds a tokenizer.json, such as the real Llama 2 one; without it `tiny_tokenizer` is
+    used. `hidden` and `intermediate` should be multiples of 64, as 4-bit blocks are. `spread` is the
+    weights' standard deviation: large enough that greedy replies are not one token over and over.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    _copy_tokenizer(tokenizer_dir, folder) if tokenizer_dir else tiny_tokenizer(folder)
+    vocabulary = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=intermediate or 2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads or heads,
+        max_position_embeddings=context,
+        initializer_range=spread,
+        tie_word_embeddings=tied,
+        rms_norm_eps=1e-5,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+    return folder
+
+
+def _copy_tokenizer(source: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _tokenizer_config() -> dict[str, object]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2), "utf-8")
