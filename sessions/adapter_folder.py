@@ -1,0 +1,144 @@
+"""One PEFT folder as files: is it whole, what is its digest, what does its model card say. Torch-free.
+
+Knows nothing of names, versions or where folders lie.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sessions.errors import AdapterDamaged
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+LINEAGE = "lineage.json"
+CARD = "README.md"
+MAX_CONFIG = 1 << 20
+MAX_HEADER = 100 << 20
+DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of adapter_config.json that the program reads."""
+
+    peft_type: str
+    r: int = 0
+    lora_alpha: float = 0.0
+    base_model_name_or_path: str | None = None
+    target_modules: list[str] | str | None = None
+    use_dora: bool = False
+
+
+def check(folder: Path) -> Config:
+    """The config of a whole PEFT folder; raises AdapterDamaged with what is wrong with it.
+
+    The weights' header is read and compared with the file's size; their values are not.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise _damaged(folder, f"{WEIGHTS} is missing{_pickle_note(folder)}")
+    _check_weights(folder)
+    return read_config(folder)
+
+
+def read_config(folder: Path) -> Config:
+    """adapter_config.json; raises AdapterDamaged where it is missing or no LoRA's."""
+    path = folder / CONFIG
+    try:
+        if path.stat().st_size > MAX_CONFIG:
+            raise _damaged(folder, f"{CONFIG} is larger than 1 MB")
+        config = msgspec.json.decode(path.read_bytes(), type=Config)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise _damaged(folder, f"{CONFIG} cannot be read ({error})") from error
+    if config.peft_type != "LORA":
+        raise _damaged(folder, f"it is of type {config.peft_type!r}, and only LoRA adapters can be used")
+    return config
+
+
+def digest(folder: Path) -> str:
+    """sha256 over the config and the weights: two folders that compute the same have the same digest."""
+    found = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        with (folder / name).open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
+def verify(folder: Path, expected: str) -> None:
+    """Raises AdapterDamaged where the content is not what was published."""
+    check(folder)
+    if expected and digest(folder) != expected:
+        raise _damaged(folder, "its content is not what was published")
+
+
+def sync_files(folder: Path) -> None:
+    """Make every file 0600 and durable; sub-folders are left alone."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def card(title: str, base_model: str, rows: Iterable[tuple[str, str]]) -> str:
+    """The model card: YAML front matter for hubs, then a table of what is known."""
+    head = ["---", "library_name: peft", "tags:", "- lora", "- llama-tui"]
+    if base_model.count("/") == 1 and not base_model.startswith((".", "/", "~")):
+        head.append(f"base_model: {json.dumps(base_model)}")
+    table = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows if value]
+    usage = f'PeftModel.from_pretrained(base, "this folder")  # base: {base_model}'
+    return "\n".join(
+        [*head, "---", f"# {title}", "", "| | |", "|---|---|", *table, "", "```python", usage, "```", ""]
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _check_weights(folder: Path) -> None:
+    path = folder / WEIGHTS
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(MAX_HEADER, size - 8):
+            raise _damaged(folder, f"{WEIGHTS} is cut short")
+        raw = file.read(length)
+    try:
+        header = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}
+        held = sum(_tensor_bytes(entry) for entry in header.values())
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _damaged(folder, f"the header of {WEIGHTS} cannot be read") from error
+    if not header or held != size - 8 - length:
+        raise _damaged(folder, f"{WEIGHTS} holds {size - 8 - length} bytes of weights instead of {held}")
+
+
+def _tensor_bytes(entry: dict[str, Any]) -> int:
+    count = 1
+    for side in entry["shape"]:
+        count *= int(side)
+    start, end = entry["data_offsets"]
+    if end - start != count * DTYPES[entry["dtype"]]:
+        raise ValueError("a tensor's size does not fit its shape")
+    return int(end - start)
+
+
+def _pickle_note(folder: Path) -> str:
+    return " (an adapter_model.bin is a pickle, which could run code)" if (folder / "adapter_model.bin").exists() else ""
+
+
+def _damaged(folder: Path, why: str) -> AdapterDamaged:
+    return AdapterDamaged(
+        f"The adapter in {folder} cannot be used: {why}.",
+        data="Nothing was switched; the folder is left as it is.",
+        remedy="Use another version, or train or import it again.",
+    )

@@ -1,0 +1,277 @@
+"""The terminal's end of the protocol: start or find the host, send commands, hear events, notice its death.
+
+After a death the next command starts a host again. Knows nothing of screens, stores or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+import msgspec
+
+from corpora.dialog import Message
+from sessions import protocol
+from sessions.errors import Failure, HostDied, HostIsOther
+from sessions.hosting import connect_or_start, end_idle_hosts
+from sessions.paths import Paths
+from sessions.protocol import (
+    BASE,
+    ENDINGS,
+    AdapterLoaded,
+    AnyCommand,
+    AnyEvent,
+    AskStatus,
+    Cancel,
+    Closing,
+    Failed,
+    Finished,
+    Generate,
+    Hello,
+    HostState,
+    LoadAdapter,
+    LoadFailed,
+    Loading,
+    ModelInfo,
+    Ready,
+    Sampling,
+    Shutdown,
+    StartRun,
+    StopRun,
+    Welcome,
+)
+from sessions.version import VERSION
+
+LIMIT = 64 * 2**20
+"""The longest line that either side accepts, in bytes."""
+
+Wanted = TypeVar("Wanted")
+
+
+class Client:
+    """One connection to the host of a home and model. Use from one event loop.
+
+    `listeners` hear what concerns all terminals: Loading, Ready, LoadFailed, RunChanged, Closing.
+    """
+
+    def __init__(self, paths: Paths, model: str, *, start: bool = True) -> None:
+        self.paths = paths
+        self.model = model
+        self.start = start
+        self.ready: ModelInfo | None = None
+        self.failure: Failure | None = None
+        self.loading: Loading | None = None
+        self.welcome: Welcome | None = None
+        self.listeners: list[Callable[[AnyEvent], None]] = []
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader_task: asyncio.Task[None] | None = None
+        self._waiting: dict[str, asyncio.Queue[AnyEvent]] = {}
+        self._ids = itertools.count(1)
+        self._connecting = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """True while the host answers."""
+        return self._writer is not None
+
+    async def connect(self) -> Welcome:
+        """Find or start the host. Raises HostUnreachable, HostIsOther."""
+        async with self._connecting:
+            if self._writer is None or self.welcome is None:
+                await self._connect()
+            assert self.welcome is not None
+            return self.welcome
+
+    async def close(self) -> None:
+        """Leave; what this client had under way is stopped by the host."""
+        if self._writer is not None:
+            self._writer.close()
+        if self._reader_task is not None:
+            self._reader_task.cancel()
+            await asyncio.gather(self._reader_task, return_exceptions=True)
+
+    def next_id(self) -> str:
+        """An id for a command."""
+        return str(next(self._ids))
+
+    async def stream(self, command: AnyCommand) -> AsyncIterator[AnyEvent]:
+        """Every event of one command, its single ending last; `Failed` is given when the host dies."""
+        await self.connect()
+        async for event in self._stream(command):
+            yield event
+
+    async def call(self, command: AnyCommand) -> list[AnyEvent]:
+        """Run a command to its end; returns its events, raises what failed."""
+        events = [event async for event in self.stream(command)]
+        if isinstance(events[-1], Failed):
+            raise events[-1].failure.error()
+        return events
+
+    def generate(
+        self,
+        dialog: tuple[Message, ...],
+        adapters: tuple[str, ...] = (BASE,),
+        sampling: Sampling = Sampling(),
+        *,
+        strength: float = 1.0,
+        id: str | None = None,
+    ) -> AsyncIterator[AnyEvent]:
+        """Stream one reply for each adapter; `cancel(id)` stops it."""
+        command = Generate(
+            id=id or self.next_id(), dialog=dialog, adapters=adapters, sampling=sampling, strength=strength
+        )
+        return self.stream(command)
+
+    async def cancel(self, target: str) -> None:
+        """Stop another command of this client; that one's stream then ends by itself."""
+        if self._writer is not None:
+            await self.call(Cancel(id=self.next_id(), target=target))
+
+    async def load_adapter(self, adapter: str) -> AdapterLoaded:
+        """Make an adapter resident. Raises AdapterError."""
+        return _only(AdapterLoaded, await self.call(LoadAdapter(id=self.next_id(), adapter=adapter)))
+
+    async def start_run(self, run: str) -> None:
+        """Have the host start a worker on a prepared run."""
+        await self.call(StartRun(id=self.next_id(), run=run))
+
+    async def stop_run(self, run: str, *, save: bool = True) -> None:
+        """Stop a run, its adapter so far published or not."""
+        await self.call(StopRun(id=self.next_id(), run=run, save=save))
+
+    async def status(self) -> HostState:
+        """The host's state."""
+        return _only(HostState, await self.call(AskStatus(id=self.next_id())))
+
+    async def shutdown(self, *, force: bool = False) -> None:
+        """End the host. Raises HostError where others use it and `force` is not given."""
+        await self.call(Shutdown(id=self.next_id(), force=force))
+
+    async def until_ready(self) -> ModelInfo:
+        """Wait for the model. Raises what the load failed with, or HostDied."""
+        await self.connect()
+        changed = asyncio.Event()
+        listener: Callable[[AnyEvent], None] = lambda event: changed.set()  # noqa: E731
+        self.listeners.append(listener)
+        try:
+            while self.ready is None:
+                if self.failure is not None:
+                    raise self.failure.error()
+                if not self.connected:
+                    raise HostDied("The host ended while it was loading.", remedy="Look at `llama-tui host log`.")
+                await changed.wait()
+                changed.clear()
+            return self.ready
+        finally:
+            self.listeners.remove(listener)
+
+    async def _connect(self) -> None:
+        if self.start:
+            await end_idle_hosts(self.paths, self.model)
+        await self._open()
+        if self.welcome is not None and self.welcome.version != VERSION:
+            await self._replace_other_version()
+
+    async def _open(self) -> None:
+        reader, self._writer = await connect_or_start(self.paths, self.model, start=self.start, limit=LIMIT)
+        self.ready, self.failure, self.loading = None, None, None
+        self._reader_task = asyncio.create_task(self._read(reader, self._writer))
+        events = [event async for event in self._stream(Hello(id=self.next_id(), version=VERSION))]
+        self.welcome = _only(Welcome, events)
+
+    async def _replace_other_version(self) -> None:
+        """A host of another version is ended if nobody uses it; else the person is told."""
+        assert self.welcome is not None
+        other = self.welcome.version
+        events = [event async for event in self._stream(Shutdown(id=self.next_id()))]
+        await self.close()
+        if not isinstance(events[-1], Finished):
+            raise HostIsOther(
+                f"A host of version {other} is in use for this home; this program is {VERSION}.",
+                data="Its chat or run goes on untouched.",
+                remedy="Close the other terminal or wait for the run, or end it with `llama-tui host stop --force`.",
+            )
+        self._writer = None
+        await self._open()
+
+    async def _stream(self, command: AnyCommand) -> AsyncIterator[AnyEvent]:
+        inbox: asyncio.Queue[AnyEvent] = asyncio.Queue()
+        self._waiting[command.id] = inbox
+        try:
+            await self._send(command)
+            while True:
+                event = await inbox.get()
+                yield event
+                if isinstance(event, ENDINGS):
+                    return
+        finally:
+            self._waiting.pop(command.id, None)
+
+    async def _send(self, command: AnyCommand) -> None:
+        writer = self._writer
+        if writer is None:
+            self._deliver(_death(command.id))
+            return
+        try:
+            writer.write(protocol.encode(command))
+            await writer.drain()
+        except OSError:
+            self._deliver(_death(command.id))
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while line := await reader.readline():
+                self._deliver(protocol.decode_event(line))
+        except (OSError, ValueError, msgspec.MsgspecError):
+            writer.close()
+        finally:
+            if self._writer is writer:
+                self._lost()
+
+    def _lost(self) -> None:
+        self._writer, self.ready = None, None
+        for id in list(self._waiting):
+            self._deliver(_death(id))
+        self._tell(Closing(reason="The host has ended."))
+
+    def _deliver(self, event: AnyEvent) -> None:
+        if not event.id:
+            self._note(event)
+            self._tell(event)
+        elif (inbox := self._waiting.get(event.id)) is not None:
+            inbox.put_nowait(event)
+
+    def _note(self, event: AnyEvent) -> None:
+        match event:
+            case Loading():
+                self.loading = event
+            case Ready(model=model):
+                self.ready = model
+            case LoadFailed(failure=failure):
+                self.failure = failure
+
+    def _tell(self, event: AnyEvent) -> None:
+        for listener in list(self.listeners):
+            listener(event)
+
+
+def _only(kind: type[Wanted], events: list[AnyEvent]) -> Wanted:
+    for event in events:
+        if isinstance(event, kind):
+            return event
+    with contextlib.suppress(IndexError):
+        if isinstance(events[-1], Failed):
+            raise events[-1].failure.error()
+    raise HostDied("The host gave no answer.", remedy="Look at `llama-tui host log`.")
+
+
+def _death(id: str) -> Failed:
+    error = HostDied(
+        "The host has ended.",
+        data="What had come of the reply is saved.",
+        remedy="Send again: a new host starts. `llama-tui host log` has the reason.",
+    )
+    return Failed(id=id, failure=Failure.of(error))

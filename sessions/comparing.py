@@ -1,0 +1,105 @@
+"""Two to four replies side by side without a screen: ask, blind or open, vote, tally.
+
+The same core under the Compare screen, the line REPL and `compare`. Knows nothing of screens or models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from corpora.dialog import Message, Verdict, Vote
+from corpora.errors import UsageError
+from corpora.store import Store
+from sessions.client import Client
+from sessions.protocol import AnyEvent, ColumnEnded, Sampling, Token
+
+
+@dataclass
+class Comparison:
+    """One prompt answered by several adapters from one batch.
+
+    `columns` are the adapters as shown from left to right; blind ones are shuffled, and named only after
+    the vote.
+    """
+
+    dialog: tuple[Message, ...]
+    adapters: tuple[str, ...]
+    blind: bool = False
+    seed: int | None = None
+    columns: tuple[str, ...] = ()
+    replies: list[str] = field(default_factory=list)
+    ended: list[ColumnEnded | None] = field(default_factory=list)
+    vote: Vote | None = None
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.adapters) <= 4:
+            raise UsageError("Compare takes two to four adapters (`base` counts as one).")
+        order = list(self.adapters)
+        if self.blind:
+            random.Random(self.seed).shuffle(order)
+        self.columns = tuple(order)
+        self.replies = [""] * len(order)
+        self.ended = [None] * len(order)
+
+    async def ask(self, client: Client, sampling: Sampling, *, id: str | None = None) -> AsyncIterator[AnyEvent]:
+        """Stream all columns; `replies` grow as the events pass."""
+        async for event in client.generate(self.dialog, self.columns, sampling, id=id):
+            match event:
+                case Token(text=text, column=column):
+                    self.replies[column] += text
+                case ColumnEnded(column=column):
+                    self.ended[column] = event
+            yield event
+
+    async def cast(self, store: Store, vote: Vote) -> Verdict:
+        """Save a vote on the first two columns; left or right also becomes a preference pair."""
+        self.vote = vote
+        verdict = Verdict(
+            self.dialog,
+            self.replies[0].strip(),
+            self.replies[1].strip(),
+            self.columns[0],
+            self.columns[1],
+            vote,
+            self.blind,
+        )
+        return await asyncio.to_thread(store.add_verdict, verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Votes between two adapters, whichever side they stood on."""
+
+    first: str
+    second: str
+    first_wins: int
+    second_wins: int
+    ties: int
+    both_bad: int
+
+    @property
+    def votes(self) -> int:
+        """All of them."""
+        return self.first_wins + self.second_wins + self.ties + self.both_bad
+
+
+def tally(verdicts: list[Verdict], first: str, second: str) -> Tally:
+    """Count the votes between two adapters."""
+    counts: Counter[str] = Counter(
+        _winner(verdict) for verdict in verdicts if {verdict.left_adapter, verdict.right_adapter} == {first, second}
+    )
+    return Tally(first, second, counts[first], counts[second], counts["tie"], counts["both_bad"])
+
+
+def _winner(verdict: Verdict) -> str:
+    match verdict.vote:
+        case Vote.LEFT:
+            return verdict.left_adapter
+        case Vote.RIGHT:
+            return verdict.right_adapter
+        case _:
+            return verdict.vote.value

@@ -1,0 +1,33 @@
+"""Start, resume and stop runs from a front end: prepare the folder, then ask the host.
+
+Knows nothing of screens or torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sessions.client import Client
+from sessions.training import runs
+from sessions.training.recipe import Recipe
+from sessions.workspace import Workspace
+
+
+async def start_run(
+    workspace: Workspace, client: Client, *, adapter: str, recipe: Recipe, parent: str | None = None
+) -> str:
+    """Freeze what is kept, have a worker train on it; returns the run's ID. Raises NothingToTrain, RunError."""
+
+    def prepare() -> str:
+        return runs.prepare(
+            workspace.paths, workspace.store, model=client.model, adapter=adapter, recipe=recipe, parent=parent
+        )
+
+    run = await asyncio.to_thread(prepare)
+    await client.start_run(run)
+    return run
+
+
+async def resume_run(client: Client, run: str) -> None:
+    """Go on with a stopped or failed run from its last checkpoint."""
+    await client.start_run(run)

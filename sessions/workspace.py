@@ -1,0 +1,60 @@
+"""What every front end opens first: paths, settings, store and registry of one data home.
+
+The headless core under the screens, the line REPL and the verbs. Knows nothing of screens or torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from corpora.store import Store
+from sessions import models, settings
+from sessions.client import Client
+from sessions.paths import Paths, private_folder
+from sessions.registry import Registry
+from sessions.settings import Settings
+
+
+@dataclass
+class Workspace:
+    """One data home; the store is opened when it is first asked for."""
+
+    paths: Paths
+    settings: Settings
+
+    @classmethod
+    def open(cls, home: str | None = None) -> Workspace:
+        """Find the home and read its settings. Raises SettingsError."""
+        paths = Paths.find(home)
+        private_folder(paths.home)
+        return cls(paths, settings.load(paths.config))
+
+    @cached_property
+    def store(self) -> Store:
+        """The corpus. Raises StoreError."""
+        return Store(self.paths.corpus)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The adapters."""
+        return Registry(self.paths)
+
+    def change(self, **changes: Any) -> Settings:
+        """Save some settings for good. Raises SettingsError; then nothing changes."""
+        self.settings = settings.save(self.paths.config, **changes)
+        return self.settings
+
+    def model(self, asked: str | None = None) -> str:
+        """The model to open: asked for, configured, or what this machine has."""
+        return asked or models.default_model(self.settings)
+
+    def client(self, model: str | None = None) -> Client:
+        """A client of this home's host; nothing is started before `connect` or a first command."""
+        return Client(self.paths, self.model(model))
+
+    def close(self) -> None:
+        """Close the store if it was opened."""
+        if "store" in self.__dict__:
+            self.store.close()
