@@ -18,7 +18,6 @@ from sessions.errors import AdapterDamaged
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
-LINEAGE = "lineage.json"
 CARD = "README.md"
 MAX_CONFIG = 1 << 20
 MAX_HEADER = 100 << 20
@@ -96,9 +95,7 @@ def card(title: str, base_model: str, rows: Iterable[tuple[str, str]]) -> str:
         head.append(f"base_model: {json.dumps(base_model)}")
     table = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows if value]
     usage = f'PeftModel.from_pretrained(base, "this folder")  # base: {base_model}'
-    return "\n".join(
-        [*head, "---", f"# {title}", "", "| | |", "|---|---|", *table, "", "```python", usage, "```", ""]
-    )
+    return "\n".join([*head, "---", f"# {title}", "", "| | |", "|---|---|", *table, "", "```python", usage, "```", ""])
 
 
 def _cell(text: str) -> str:
@@ -133,7 +130,9 @@ def _tensor_bytes(entry: dict[str, Any]) -> int:
 
 
 def _pickle_note(folder: Path) -> str:
-    return " (an adapter_model.bin is a pickle, which could run code)" if (folder / "adapter_model.bin").exists() else ""
+    return (
+        " (an adapter_model.bin is a pickle, which could run code)" if (folder / "adapter_model.bin").exists() else ""
+    )
 
 
 def _damaged(folder: Path, why: str) -> AdapterDamaged:

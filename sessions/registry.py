@@ -6,68 +6,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from sessions import adapter_folder
+from sessions import lineage as lineages
 from sessions.errors import AdapterDamaged, AdapterError, AdapterNotFound, UsageError
+from sessions.lineage import ADDRESS, Branch, Lineage
 from sessions.paths import Paths, checked_name, private_folder, sync_folder, write_atomic
 from sessions.protocol import BASE
-from sessions.training.events import Scored
+
+__all__ = ["Branch", "Lineage", "Registry"]
 
 VERSION = re.compile(r"v([1-9][0-9]{0,8})")
-ADDRESS = re.compile(r"(?P<name>[^/@]+)(?:/v|@v?)(?P<version>[1-9][0-9]{0,8})")
 STAGING, REMOVED, CURRENT = ".staging-", ".removed", "current"
 STALE = 24 * 3600.0
-
-
-class Lineage(msgspec.Struct, frozen=True, kw_only=True):
-    """lineage.json: where a version comes from and what it has seen.
-
-    `parent` is `base` or `NAME/vN`; `base_digest` identifies the base's weights; `seen` are hashes of the
-    rows that this run trained on (those of its ancestors stand in theirs).
-    """
-
-    adapter: str
-    version: int
-    parent: str
-    base_model: str
-    base_digest: str = ""
-    digest: str = ""
-    run: str = ""
-    snapshot: str = ""
-    rows: int = 0
-    seen: tuple[str, ...] = ()
-    rank: int = 0
-    loss: float | None = None
-    held_out: float | None = None
-    scores: tuple[Scored, ...] = ()
-    worse: str = ""
-    steps: int = 0
-    created: float = 0.0
-    note: str = ""
-
-    @property
-    def address(self) -> str:
-        """`NAME/vN`."""
-        return f"{self.adapter}/v{self.version}"
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One line of the tree of versions: its depth below a version that starts from the base."""
-
-    depth: int
-    lineage: Lineage
-    current: bool
 
 
 class Registry:
@@ -99,19 +58,14 @@ class Registry:
 
     def tree(self) -> list[Branch]:
         """Every version below its parent, the oldest first."""
-        everything = {lineage.address: lineage for lineage in self.all()}
-        current = {self.current(name) for name in self.names()}
-        children: dict[str, list[Lineage]] = {}
-        for lineage in everything.values():
-            children.setdefault(lineage.parent if lineage.parent in everything else BASE, []).append(lineage)
-        return list(_walk(children, BASE, 0, current))
+        return list(lineages.tree(self.all(), {self.current(name) for name in self.names()}))
 
     def lineage(self, adapter: str) -> Lineage:
         """Of `NAME/vN` or `NAME` (its current version). Raises AdapterNotFound, AdapterDamaged."""
         address = self.resolve(adapter)
         if address == BASE:
             raise AdapterNotFound(f"{adapter} stands at the base, which has no lineage.")
-        return self._read(*_parts(address))
+        return self._read(*lineages.parts(address))
 
     def resolve(self, adapter: str) -> str:
         """`base`, or `NAME/vN` for `NAME/vN`, `NAME@vN`, `NAME@N` or `NAME`. Raises AdapterNotFound."""
@@ -168,7 +122,7 @@ class Registry:
 
     def use(self, adapter: str) -> None:
         """Make `NAME/vN` the current version of its name."""
-        name, version = _parts(self.resolve(adapter))
+        name, version = lineages.parts(self.resolve(adapter))
         self.folder(f"{name}/v{version}")
         self._write_current(name, f"v{version}")
 
@@ -178,11 +132,9 @@ class Registry:
         now = self.current(name)
         if now == BASE:
             raise AdapterError(f"{name} stands at the base already.", remedy=f"Use a version: {name}/v1, say.")
-        target = self._ancestor(now)
-        parent = target.parent if target else BASE
-        while parent != BASE and (parent.split("/")[0] != name or _parts(parent)[1] not in self._numbers(name)):
-            above = self._ancestor(parent)
-            parent = above.parent if above else BASE
+        parent = self._parent(now)
+        while parent != BASE and not self._is_there(parent, name):
+            parent = self._parent(parent)
         self._write_current(name, parent.rpartition("/")[2])
         return parent
 
@@ -223,10 +175,10 @@ class Registry:
             raise UsageError(f"There is an adapter {new!r} already.", data="Nothing was renamed.")
         (self.paths.adapters / name).rename(target)
         sync_folder(self.paths.adapters)
-        for lineage in self.all():
-            if lineage.parent.startswith(f"{name}/") or lineage.adapter == new:
-                moved = msgspec.structs.replace(lineage, parent=_renamed(lineage.parent, name, new))
-                write_atomic(self.paths.adapter(lineage.adapter, lineage.version) / "lineage.json", _json(moved))
+        for path, found in self._lineage_files():
+            if found.parent.startswith((f"{name}/", f"{new}/")) or found.adapter == new:
+                moved = msgspec.structs.replace(found, parent=lineages.renamed(found.parent, name, new))
+                write_atomic(path, moved.encoded())
 
     def remove(self, adapter: str) -> None:
         """Remove `NAME/vN` or `NAME` with all versions. The current version is refused with the way out.
@@ -238,7 +190,7 @@ class Registry:
                 self._discard(adapter, number)
             (self.paths.adapters / adapter / CURRENT).unlink(missing_ok=True)
             return
-        name, version = _parts(self.resolve(adapter))
+        name, version = lineages.parts(self.resolve(adapter))
         if self.current(name) == f"{name}/v{version}":
             raise AdapterError(
                 f"{name}/v{version} is the version in use.",
@@ -258,7 +210,7 @@ class Registry:
             note=f"imported from {folder.absolute()}",
         )
         with contextlib.suppress(OSError, msgspec.MsgspecError):
-            ours = msgspec.json.decode((folder / adapter_folder.LINEAGE).read_bytes(), type=Lineage)
+            ours = msgspec.json.decode((folder / lineages.FILE).read_bytes(), type=Lineage)
             lineage = msgspec.structs.replace(ours, adapter=name, parent=BASE, note=lineage.note)
         staged = self.stage(name)
         for file in (adapter_folder.CONFIG, adapter_folder.WEIGHTS):
@@ -308,16 +260,32 @@ class Registry:
     def _read(self, name: str, version: int) -> Lineage:
         folder = self.paths.adapter(name, version)
         adapter_folder.check(folder)
-        return _placed(_lineage_file(folder / adapter_folder.LINEAGE), name, version)
+        return lineages.read(folder / lineages.FILE, name, version)
 
     def _ancestor(self, address: str) -> Lineage | None:
         """The lineage of a version, also of a removed or damaged one."""
-        name, version = _parts(address)
+        name, version = lineages.parts(address)
         home = self.paths.adapters / name
-        for path in (home / f"v{version}" / adapter_folder.LINEAGE, home / REMOVED / f"v{version}.json"):
+        for path in (home / f"v{version}" / lineages.FILE, home / REMOVED / f"v{version}.json"):
             with contextlib.suppress(AdapterDamaged):
-                return _placed(_lineage_file(path), name, version)
+                return lineages.read(path, name, version)
         return None
+
+    def _parent(self, address: str) -> str:
+        above = self._ancestor(address)
+        return above.parent if above else BASE
+
+    def _is_there(self, address: str, name: str) -> bool:
+        found, version = lineages.parts(address)
+        return found == name and version in self._numbers(name)
+
+    def _lineage_files(self) -> Iterator[tuple[Path, Lineage]]:
+        for pattern in (f"*/v*/{lineages.FILE}", f"*/{REMOVED}/v*.json"):
+            for path in self.paths.adapters.glob(pattern):
+                name, part = path.relative_to(self.paths.adapters).parts[0], path.stem
+                number = (part if part.startswith("v") else path.parent.name)[1:]
+                with contextlib.suppress(AdapterDamaged, ValueError):
+                    yield path, lineages.read(path, name, int(number))
 
     def _written_current(self, name: str) -> str:
         try:
@@ -338,15 +306,14 @@ class Registry:
 
     def _put(self, staged: Path, lineage: Lineage) -> bool:
         """Complete the folder and rename it; False where another process took the number meanwhile."""
-        (staged / adapter_folder.CARD).write_text(_card(lineage), "utf-8")
+        (staged / adapter_folder.CARD).write_text(lineages.model_card(lineage), "utf-8")
         adapter_folder.sync_files(staged)
-        write_atomic(staged / adapter_folder.LINEAGE, _json(lineage))
+        write_atomic(staged / lineages.FILE, lineage.encoded())
         try:
-            os.rename(staged, self.paths.adapter(lineage.adapter, lineage.version))
-        except (FileExistsError, OSError) as error:
+            staged.rename(self.paths.adapter(lineage.adapter, lineage.version))
+        except OSError:
             if not self.paths.adapter(lineage.adapter, lineage.version).exists():
                 raise
-            del error
             return False
         sync_folder(self.paths.adapters / lineage.adapter)
         return True
@@ -355,7 +322,7 @@ class Registry:
         home = self.paths.adapters / name
         lineage = self._ancestor(f"{name}/v{version}")
         if lineage is not None:
-            write_atomic(home / REMOVED / f"v{version}.json", _json(lineage))
+            write_atomic(home / REMOVED / f"v{version}.json", lineage.encoded())
         doomed = home / f"{STAGING}{secrets.token_hex(8)}"
         (home / f"v{version}").rename(doomed)
         sync_folder(home)

@@ -6,6 +6,7 @@ Panels, `runs follow` and reattaching read it; knows nothing of models or screen
 from __future__ import annotations
 
 import os
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +36,15 @@ class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
     replayed_rows: int = 0
 
 
+class RunResumed(RunEvent, frozen=True, tag=True, kw_only=True):
+    """The person asked for an ended run to go on; a worker follows."""
+
+
 class WorkerStarted(RunEvent, frozen=True, tag=True, kw_only=True):
-    """A worker took the run up (again, after a stop: `resumed_step` > 0)."""
+    """A worker took the run up (again, after a stop: `resumed_step` > 0) on the machine `node`."""
 
     pid: int
+    node: str = msgspec.field(default_factory=platform.node)
     device: str = "cpu"
     resumed_step: int = 0
     base_from: str = ""
@@ -147,6 +153,7 @@ class RunFailed(RunEvent, frozen=True, tag=True, kw_only=True):
 
 AnyRunEvent: TypeAlias = (
     RunCreated
+    | RunResumed
     | WorkerStarted
     | Stage
     | Planned
@@ -166,14 +173,19 @@ RUN_ENDINGS = (RunFinished, RunStopped, RunCancelled, RunFailed)
 
 FILE = "events.jsonl"
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(AnyRunEvent)
+_decoder: msgspec.json.Decoder[AnyRunEvent] = msgspec.json.Decoder(AnyRunEvent)
 
 
 def append(folder: Path, event: RunEvent) -> None:
-    """Add one line with one write; endings and publications are synced to disk before it returns."""
-    descriptor = private_open(str(folder / FILE), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    """Add one line with one write; endings and publications are synced to disk before it returns.
+
+    A line that a killed process left torn is closed first, so that it spoils no other.
+    """
+    descriptor = private_open(str(folder / FILE), os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(descriptor, _encoder.encode(event) + b"\n")
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, b"\n" * torn + _encoder.encode(event) + b"\n")
         if isinstance(event, (*RUN_ENDINGS, Published, RunCreated, CheckpointWritten)):
             os.fsync(descriptor)
     finally:

@@ -5,98 +5,267 @@ Owns the run's folder before the worker does, and the fold of its events into on
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Literal
+import asyncio
+import contextlib
+import errno
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
+from corpora import llama2
+from corpora.dataset import Row, Snapshot, take_snapshot, write_snapshot
+from corpora.errors import DialogError
 from corpora.store import Store
-from sessions.errors import Failure
-from sessions.paths import Paths
-from sessions.training.events import (
-    AnyRunEvent,
-    HeldOut,
-    Planned,
-    Published,
-    RunCreated,
-    Sampled,
-    Scored,
-    Stepped,
-)
+from sessions.errors import DiskFull, Failure, LlamaTuiError, NothingToTrain, RunError, UsageError
+from sessions.paths import Paths, private_folder, sync_folder, write_atomic
+from sessions.registry import Registry, checked_adapter
+from sessions.training import events
+from sessions.training import recipe as recipes
+from sessions.training.events import AnyRunEvent, RunCreated, RunResumed
 from sessions.training.recipe import Recipe
+from sessions.training.state import Phase, RunState, death, gone
 
-Phase = Literal["prepared", "running", "finished", "stopped", "cancelled", "failed"]
+__all__ = [
+    "Phase",
+    "Preview",
+    "RunState",
+    "follow",
+    "prepare",
+    "preview",
+    "request_stop",
+    "resume",
+    "state",
+    "states",
+]
 
-
-@dataclass(slots=True)
-class RunState:
-    """All that panels show of a run, folded from its events in order."""
-
-    id: str
-    phase: Phase = "prepared"
-    created: RunCreated | None = None
-    stage: str = ""
-    plan: Planned | None = None
-    steps: list[Stepped] = field(default_factory=list)
-    held_out: list[HeldOut] = field(default_factory=list)
-    samples: list[Sampled] = field(default_factory=list)
-    scores: list[Scored] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    published: Published | None = None
-    failure: Failure | None = None
-    resumable: bool = False
-    pid: int = 0
-    device: str = ""
-    checkpoint_step: int = 0
-    started: float = 0.0
-    ended: float = 0.0
-
-    @property
-    def alive(self) -> bool:
-        """True while a worker is at it."""
-        return self.phase == "running"
-
-    def apply(self, event: AnyRunEvent) -> None:
-        """Take one more event in."""
-        raise NotImplementedError
+RECIPE, SNAPSHOT, STOP, LOG = "recipe.toml", "snapshot.jsonl", "stop", "worker.log"
+LEAST_SPACE = 64 << 20
+POLL, LIVENESS = 0.1, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a run would train on, before Start: counts, and rows that cannot be trained with the reason."""
+    """What a run would train on, before Start: counts, and rows that cannot be trained with the reason.
+
+    `characters` counts all that is said in the rows, `longest` in the longest one.
+    """
 
     new_rows: int
     replayed_rows: int
     parent: str
     problems: tuple[str, ...] = ()
+    characters: int = 0
+    longest: int = 0
+
+    @property
+    def rows(self) -> int:
+        """New and replayed."""
+        return self.new_rows + self.replayed_rows
 
 
-def preview(paths: Paths, store: Store, *, adapter: str, recipe: Recipe) -> Preview:
+def preview(paths: Paths, store: Store, *, adapter: str, recipe: Recipe, parent: str | None = None) -> Preview:
     """What `prepare` would take."""
-    raise NotImplementedError
+    start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
+    sizes = [sum(len(said.content) for said in row.dialog) for row in snapshot.rows]
+    return Preview(
+        snapshot.new,
+        len(snapshot.rows) - snapshot.new,
+        start,
+        tuple(_problems(snapshot.rows)),
+        sum(sizes),
+        max(sizes, default=0),
+    )
 
 
-def prepare(
-    paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None
-) -> str:
+def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None) -> str:
     """Fix what is to be trained: write `runs/ID/` (recipe, snapshot, RunCreated) and return the ID.
 
     The run continues `parent` (default: the current version of `adapter`, else the base). Raises
     NothingToTrain where no kept exchange is new (and none can be trained), DiskFull.
     """
-    raise NotImplementedError
+    start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
+    _check_something_new(snapshot, start)
+    private_folder(paths.runs)
+    if shutil.disk_usage(paths.runs).free < LEAST_SPACE:
+        raise _disk_full(paths)
+    run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    created = RunCreated(
+        run=run,
+        model=model,
+        adapter=adapter,
+        parent=start,
+        snapshot=snapshot.sha256,
+        new_rows=snapshot.new,
+        replayed_rows=len(snapshot.rows) - snapshot.new,
+    )
+    try:
+        _write(paths, created, snapshot, recipe)
+    except OSError as error:
+        raise _disk_full(paths) if error.errno in (errno.ENOSPC, errno.EDQUOT) else error from error
+    return run
 
 
 def state(paths: Paths, run: str) -> RunState:
     """The state of one run; a run whose worker is gone without a word counts as failed. UsageError if unknown."""
-    raise NotImplementedError
+    folder = _folder(paths, run)
+    found = RunState(run)
+    offset = _fold(found, folder, 0)
+    if found.alive and gone(found.worker):
+        _fold(found, folder, offset)
+        if found.alive:
+            found.apply(death(found))
+    if found.created is None:
+        found.phase, found.failure = "failed", _unreadable(folder)
+    return found
 
 
 def states(paths: Paths) -> list[RunState]:
     """All runs, the newest first; a damaged one is listed as failed."""
-    raise NotImplementedError
+    if not paths.runs.is_dir():
+        return []
+    names = [path.name for path in paths.runs.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = []
+    for name in names:
+        with contextlib.suppress(UsageError):
+            found.append(state(paths, name))
+    return sorted(found, key=lambda one: (one.created.time if one.created else 0.0, one.id), reverse=True)
 
 
 async def follow(paths: Paths, run: str) -> AsyncIterator[AnyRunEvent]:
-    """Every event of a run from its first, then live, until its ending."""
-    raise NotImplementedError
-    yield
+    """Every event of a run from its first, then live, until its ending.
+
+    Where the worker dies without a word, the ending is a RunFailed that says so.
+    """
+    folder, found = _folder(paths, run), RunState(run)
+    offset, looked = 0, time.monotonic()
+    while True:
+        before = offset
+        for event, after in _news(folder, before):
+            offset = after
+            found.apply(event)
+            yield event
+        if found.over:
+            return
+        if time.monotonic() - looked >= LIVENESS and offset == before:
+            looked = time.monotonic()
+            if found.alive and gone(found.worker) and not _news(folder, offset):
+                yield death(found)
+                return
+        await asyncio.sleep(POLL)
+
+
+def request_stop(paths: Paths, run: str, save: bool = True) -> None:
+    """Ask a run's worker to stop: with `save` the adapter so far is published, without it the run is cancelled.
+
+    The worker looks between micro-steps. Raises RunError where the run is not under way.
+    """
+    found = state(paths, run)
+    if found.over:
+        raise RunError(f"The run {run} is {found.phase} already.", data="Nothing was changed.")
+    write_atomic(paths.run(run) / STOP, b"save\n" if save else b"cancel\n")
+
+
+def stop_requested(folder: Path) -> bool | None:
+    """None where nobody asked the run in this folder to stop; else whether to save."""
+    try:
+        return (folder / STOP).read_bytes().strip() != b"cancel"
+    except FileNotFoundError:
+        return None
+
+
+def resume(paths: Paths, run: str) -> None:
+    """Mark a run that ended (or never began) as one that goes on, before a worker is given it.
+
+    Raises RunError where it cannot.
+    """
+    found = state(paths, run)
+    if found.alive or (found.over and not found.resumable):
+        why = "is under way" if found.alive else f"is {found.phase} and has no checkpoint to go on from"
+        raise RunError(f"The run {run} {why}.", data="Nothing was changed.", remedy="Start a new run.")
+    (paths.run(run) / STOP).unlink(missing_ok=True)
+    events.append(paths.run(run), RunResumed())
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe that a run was prepared with. Raises SettingsError."""
+    return recipes.load(folder / RECIPE)
+
+
+def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: str | None) -> tuple[str, Snapshot]:
+    registry = Registry(paths)
+    start = registry.current(checked_adapter(adapter)) if parent is None else registry.resolve(parent)
+    seen = registry.seen(start)
+    return start, take_snapshot(store, seen=seen, replay=recipe.replay, seed=recipe.seed)
+
+
+def _check_something_new(snapshot: Snapshot, parent: str) -> None:
+    if not snapshot.new:
+        taught = len(snapshot.rows) > 0 or parent != "base"
+        raise NothingToTrain(
+            f"Every kept exchange was taught to {parent} already." if taught else "No exchange is kept.",
+            data="No run was started.",
+            remedy="Keep or correct a reply first" + (", or start from the base." if taught else "."),
+        )
+    problems = list(_problems(row for row in snapshot.rows if not row.replay))
+    if len(problems) == snapshot.new:
+        raise NothingToTrain(
+            f"None of the {snapshot.new} new exchanges can be trained: {problems[0]}",
+            data="No run was started.",
+            remedy="Correct them in Corpus.",
+        )
+
+
+def _problems(rows: Iterator[Row] | tuple[Row, ...]) -> Iterator[str]:
+    for row in rows:
+        try:
+            llama2.render(row.dialog)
+        except DialogError as error:
+            yield f"{row.dialog[-1].content[:40]!r}: {error.what}"
+
+
+def _write(paths: Paths, created: RunCreated, snapshot: Snapshot, recipe: Recipe) -> None:
+    """The folder is filled under a hidden name and then renamed: a run is there whole or not at all."""
+    beside = private_folder(paths.runs / f".{created.run}")
+    try:
+        recipes.save(recipe, beside / RECIPE)
+        write_snapshot(snapshot, beside / SNAPSHOT)
+        events.append(beside, created)
+        beside.rename(paths.run(created.run))
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    sync_folder(paths.runs)
+
+
+def _folder(paths: Paths, run: str) -> Path:
+    folder = paths.run(run)
+    if not folder.is_dir():
+        raise UsageError(f"There is no run {run!r}.", remedy="`llama-tui runs list` shows them.")
+    return folder
+
+
+def _fold(found: RunState, folder: Path, offset: int) -> int:
+    for event, after in _news(folder, offset):
+        offset = after
+        found.apply(event)
+    return offset
+
+
+def _news(folder: Path, offset: int) -> list[tuple[AnyRunEvent, int]]:
+    return list(events.read(folder, offset))
+
+
+def _unreadable(folder: Path) -> Failure:
+    return Failure("RunError", f"{folder} has no readable first event.", "Its files are left as they are.", "")
+
+
+def _disk_full(paths: Paths) -> LlamaTuiError:
+    free = shutil.disk_usage(paths.runs).free >> 20
+    return DiskFull(
+        f"Only {free} MB are free where {paths.home} lies; a run needs at least {LEAST_SPACE >> 20} MB to start.",
+        data="No run was started; your exchanges are untouched.",
+        remedy="Free some space, or remove old runs and adapter versions.",
+    )
