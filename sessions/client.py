@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
@@ -49,6 +50,7 @@ LIMIT = 64 * 2**20
 """The longest line that either side accepts, in bytes."""
 
 Wanted = TypeVar("Wanted")
+log = logging.getLogger("llama-tui.client")
 
 
 class Client:
@@ -226,8 +228,9 @@ class Client:
             while line := await reader.readline():
                 self._deliver(protocol.decode_event(line))
         except (OSError, ValueError, msgspec.MsgspecError):
-            writer.close()
+            log.exception("The host's answer could not be read")
         finally:
+            writer.close()
             if self._writer is writer:
                 self._lost()
 

@@ -1,33 +1,33 @@
 """Every error meant for a person. Knows what to say; knows nothing of where it is shown.
 
-    LlamaTuiError                 what · data · remedy; exit code 1
-    ├── UsageError                wrong command or argument; exit code 2
-    ├── CorpusError               (corpora/errors.py)
-    │   ├── DialogError
-    │   │   └── TagsInContent
-    │   ├── ImportRefused
-    │   └── StoreError
-    │       └── StoreIsNewer
-    ├── SettingsError             config.toml or a recipe; exit code 2
-    ├── HostError                 the host process
-    │   ├── HostUnreachable       cannot be started or reached
-    │   ├── HostDied              ended while a command was under way
-    │   └── HostIsOther           another version of the program owns the socket
-    ├── ModelError                loading and running a model
-    │   ├── ModelNotFound         no such folder or hub name, or no access
-    │   ├── ModelUnusable         found, but damaged or not a causal language model
-    │   ├── PromptTooLong         does not fit the context even alone
-    │   └── OutOfMemory           the device or the machine ran out
-    ├── AdapterError              one adapter
-    │   ├── AdapterNotFound
-    │   ├── AdapterDamaged        failed its check or its probe; never switched in
-    │   └── AdapterMismatch       made for another base
-    ├── RunError                  one training run
-    │   ├── NothingToTrain
-    │   ├── RunDiverged           loss, gradients or weights are not finite
-    │   └── WorkerDied            ended without a word; the cause is told
-    ├── DiskFull
-    └── Cancelled                 the person stopped it; exit code 130
+LlamaTuiError                 what · data · remedy; exit code 1
+├── UsageError                wrong command or argument; exit code 2
+├── CorpusError               (corpora/errors.py)
+│   ├── DialogError
+│   │   └── TagsInContent
+│   ├── ImportRefused
+│   └── StoreError
+│       └── StoreIsNewer
+├── SettingsError             config.toml or a recipe; exit code 2
+├── HostError                 the host process
+│   ├── HostUnreachable       cannot be started or reached
+│   ├── HostDied              ended while a command was under way
+│   └── HostIsOther           another version of the program owns the socket
+├── ModelError                loading and running a model
+│   ├── ModelNotFound         no such folder or hub name, or no access
+│   ├── ModelUnusable         found, but damaged or not a causal language model
+│   ├── PromptTooLong         does not fit the context even alone
+│   └── OutOfMemory           the device or the machine ran out
+├── AdapterError              one adapter
+│   ├── AdapterNotFound
+│   ├── AdapterDamaged        failed its check or its probe; never switched in
+│   └── AdapterMismatch       made for another base
+├── RunError                  one training run
+│   ├── NothingToTrain
+│   ├── RunDiverged           loss, gradients or weights are not finite
+│   └── WorkerDied            ended without a word; the cause is told
+├── DiskFull
+└── Cancelled                 the person stopped it; exit code 130
 """
 
 from __future__ import annotations

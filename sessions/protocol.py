@@ -38,7 +38,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 def _check(holds: bool, rule: str) -> None:
     if not holds:
-        raise SettingsError(f"{rule[0].upper()}{rule[1:]}.", data="The old value stays.")
+        raise SettingsError(f"That cannot be: {rule}.", data="The old value stays.")
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────
@@ -270,9 +270,11 @@ def encode(value: Command | Event) -> bytes:
 
 def decode_command(line: bytes) -> AnyCommand:
     """Raises msgspec.MsgspecError on a line that is no command."""
-    return _commands.decode(line)
+    command: AnyCommand = _commands.decode(line)
+    return command
 
 
 def decode_event(line: bytes) -> AnyEvent:
     """Raises msgspec.MsgspecError on a line that is no event."""
-    return _events.decode(line)
+    event: AnyEvent = _events.decode(line)
+    return event

@@ -1,0 +1,219 @@
+"""The host: one process for a home and model. Listens first, then loads; answers commands, ends when idle.
+
+Torch-free by itself: the loader brings the engine, which runs in one thread of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+
+from corpora.errors import LlamaTuiError
+from sessions.connection import Connection
+from sessions.engine.contract import Engine, Loader
+from sessions.errors import Failure, HostError, HostUnreachable
+from sessions.hosting import HostRecord, leave_record
+from sessions.paths import Paths
+from sessions.protocol import Closing, Event, HostState, LoadFailed, Loading, Ready, RunChanged
+from sessions.version import VERSION
+from sessions.workers import Workers
+
+log = logging.getLogger("llama-tui.host")
+IDLE_LOOK = 0.2
+"""Seconds between looks at whether anybody still needs the host."""
+
+
+class Host:
+    """The state that all connections share: engine, workers, clients."""
+
+    def __init__(self, paths: Paths, model: str, loader: Loader, workers: Workers, keep_alive: float) -> None:
+        self.paths = paths
+        self.model = model
+        self.workers = workers
+        self.keep_alive = keep_alive
+        self.started = time.time()
+        self.connections: set[Connection] = set()
+        self.loop = asyncio.get_running_loop()
+        self.engine: asyncio.Future[Engine] = self.loop.create_future()
+        self.state: Event = Loading(stage="Starting")
+        self.thread = ThreadPoolExecutor(1, "engine")
+        self._loader = loader
+        self._needed = time.monotonic()
+        self._ending = asyncio.Event()
+        workers.on_change = self._run_changed
+
+    async def serve(self, socket: Path) -> None:
+        """Listen until ended by `shut_down` or idleness. Raises HostUnreachable where another host listens."""
+        with _owned(socket):
+            server = await asyncio.start_unix_server(self._connected, str(socket), limit=64 * 2**20)
+            await asyncio.to_thread(socket.chmod, 0o600)
+            leave_record(HostRecord(os.getpid(), str(self.paths.home), self.model, VERSION), socket)
+            loading = asyncio.create_task(self._load())
+            idle = asyncio.create_task(self._watch())
+            try:
+                await self._ending.wait()
+            finally:
+                idle.cancel()
+                await self._close(server, loading)
+
+    def shut_down(self, reason: str) -> None:
+        """End after telling every client why."""
+        self.broadcast(Closing(reason=reason))
+        self._ending.set()
+
+    def in_use(self, beside: Connection | None = None) -> str:
+        """Why the host should stay, in words, or nothing. Clients that never said hello do not count."""
+        others = sum(client.greeted for client in self.connections if client is not beside)
+        if self.workers.alive:
+            return "a run is going on"
+        return f"{others} other terminal{'s use' if others > 1 else ' uses'} it" if others else ""
+
+    def broadcast(self, event: Event) -> None:
+        """Tell every client."""
+        for connection in list(self.connections):
+            connection.send(event)
+
+    def describe(self, id: str) -> HostState:
+        """The answer to `AskStatus`."""
+        engine = self.engine.result() if self.engine.done() and not self.engine.exception() else None
+        memory = psutil.Process().memory_info().rss
+        return HostState(
+            id=id,
+            pid=os.getpid(),
+            version=VERSION,
+            model=self.model,
+            ready=engine.info if engine else None,
+            clients=sum(client.greeted for client in self.connections),
+            runs=tuple(self.workers.alive),
+            resident=engine.resident() if engine else (),
+            memory=memory,
+            gpu_memory=engine.info.memory if engine and engine.info.device.startswith("cuda") else 0,
+            uptime=time.time() - self.started,
+            sharing=self.workers.sharing,
+        )
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(self, reader, writer)
+        self.connections.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            self.connections.discard(connection)
+            self._needed = time.monotonic()
+
+    async def _load(self) -> None:
+        def progress(stage: str, fraction: float | None) -> None:
+            self.loop.call_soon_threadsafe(self._say, Loading(stage=stage, fraction=fraction))
+
+        try:
+            engine = await self.loop.run_in_executor(self.thread, self._loader, progress)
+        except Exception as error:
+            log.exception("The model could not be loaded")
+            self._say(LoadFailed(failure=Failure.of(error)))
+            self.engine.set_exception(Failure.of(error).error())
+            self.engine.exception()
+            return
+        self.engine.set_result(engine)
+        self._say(Ready(model=engine.info))
+        await self._share(engine)
+
+    async def _share(self, engine: Engine) -> None:
+        """Give workers the base, then have one import what it needs before it is needed."""
+        try:
+            manifest = await self.loop.run_in_executor(self.thread, engine.share_base, self.paths.runtime)
+        except (LlamaTuiError, OSError, RuntimeError):
+            log.exception("The base cannot be shared; workers load it themselves")
+            manifest = None
+        self.workers.base = manifest
+        self.workers.prestart()
+
+    def _say(self, event: Event) -> None:
+        self.state = event
+        self.broadcast(event)
+
+    def _run_changed(self, run: str, alive: bool) -> None:
+        self._needed = time.monotonic()
+        self.broadcast(RunChanged(run=run, alive=alive))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE_LOOK)
+            await self.workers.look()
+            if self.in_use():
+                self._needed = time.monotonic()
+            patience = 1.0 if isinstance(self.state, LoadFailed) else self.keep_alive
+            if time.monotonic() - self._needed > patience:
+                self.shut_down("Nobody used it.")
+
+    async def _close(self, server: asyncio.Server, loading: asyncio.Task[None]) -> None:
+        server.close()
+        for connection in list(self.connections):
+            await connection.close()
+        await self.workers.close()
+        if self.engine.done() and not self.engine.exception():
+            self.engine.result().close()
+        loading.cancel()
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _owned(socket: Path) -> Iterator[None]:
+    """Own a socket's place by a lock; whoever holds it may remove what a dead host left."""
+    with socket.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HostUnreachable("Another host already listens here.") from error
+        socket.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            socket.unlink(missing_ok=True)
+            socket.with_suffix(".json").unlink(missing_ok=True)
+
+
+async def _main(paths: Paths, model: str) -> None:
+    from sessions import settings
+    from sessions.engine.base import loader
+
+    chosen = settings.load(paths.config)
+    host = Host(paths, model, loader(model, paths, chosen), Workers(paths, chosen), chosen.keep_alive)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, host.shut_down, "It was told to end.")
+    await host.serve(paths.socket(model))
+
+
+def main() -> int:
+    """`python -m sessions.host --home HOME --model MODEL`: serve until idle."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--model", required=True)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    # The terminal that started the host may go; the host stays.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        asyncio.run(_main(Paths.find(given.home), given.model))
+    except HostUnreachable:
+        return 0  # another terminal started one at the same moment
+    except HostError as error:
+        log.error("%s", error)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
