@@ -1,0 +1,214 @@
+"""The Textual app: modes, global keys, and the state that all screens share. Thin.
+
+The first frame waits for nothing: the store is opened and the host connected afterwards, in workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+
+from corpora.errors import LlamaTuiError
+from sessions.chat import Chat
+from sessions.client import Client
+from sessions.protocol import BASE, ModelInfo
+from sessions.workspace import Workspace
+from tui import render
+from tui.bridge import Bridge
+from tui.log import logger, open_log
+from tui.messages import AdapterInUseChanged, AdaptersChanged, HostLost, ModelLoading, ModelReady, StoreOpened
+from tui.widgets.modebar import ModeBar
+
+
+def _chat() -> Screen[None]:
+    return _screen("chat", "ChatScreen")
+
+
+def _corpus() -> Screen[None]:
+    return _screen("corpus", "CorpusScreen")
+
+
+def _train() -> Screen[None]:
+    return _screen("train", "TrainScreen")
+
+
+def _adapters() -> Screen[None]:
+    return _screen("adapters", "AdaptersScreen")
+
+
+def _compare() -> Screen[None]:
+    return _screen("compare", "CompareScreen")
+
+
+def _screen(module: str, name: str) -> Screen[None]:
+    screen = getattr(import_module(f"tui.screens.{module}"), name)()
+    assert isinstance(screen, Screen)
+    return screen
+
+
+class LlamaTuiApp(App[None]):
+    """One terminal on one data home and one model.
+
+    `chat` and `workspace.store` may be used once `opened` is set (StoreOpened). `adapter` is what chat
+    answers with: `base` or `NAME/vN`.
+    """
+
+    TITLE = "llama-tui"
+    CSS_PATH = "app.tcss"
+    DEFAULT_MODE = "chat"
+    MODES = {"chat": _chat, "corpus": _corpus, "train": _train, "adapters": _adapters, "compare": _compare}
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Help", id="help", priority=True),
+        Binding("f2", "mode('chat')", "Chat", id="mode.chat", priority=True),
+        Binding("f3", "mode('corpus')", "Corpus", id="mode.corpus", priority=True),
+        Binding("f4", "mode('train')", "Train", id="mode.train", priority=True),
+        Binding("f5", "mode('adapters')", "Adapters", id="mode.adapters", priority=True),
+        Binding("f6", "mode('compare')", "Compare", id="mode.compare", priority=True),
+    ]
+
+    def __init__(self, workspace: Workspace, model: str | None = None, adapter: str | None = None) -> None:
+        super().__init__()
+        self.workspace = workspace
+        self.asked_model = model
+        self.adapter = adapter or BASE
+        self.opened = asyncio.Event()
+        self.hearers: set[Widget] = set()
+        self.bridge = Bridge(self)
+        self._chat: Chat | None = None
+
+    # what screens share
+
+    @cached_property
+    def client(self) -> Client:
+        """The connection to the host; nothing is started before its first command."""
+        return self.workspace.client(self.asked_model)
+
+    @property
+    def chat(self) -> Chat:
+        """The conversation on the chat screen. Raises LlamaTuiError before the store is open."""
+        if self._chat is None:
+            raise LlamaTuiError("The corpus is still being opened.", remedy="Try again in a moment.")
+        return self._chat
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """The loaded model."""
+        return self.client.ready
+
+    @property
+    def model_summary(self) -> str:
+        """The model in a word or two, for the bar."""
+        if "client" not in self.__dict__:
+            return "…"
+        model = self.client.ready
+        if model is None:
+            return f"{self.client.model} · loading" if self.client.loading else self.client.model
+        return " · ".join(part for part in (model.name, model.quantization.lower(), model.device) if part)
+
+    @property
+    def run_summary(self) -> str:
+        """The run that is going on, in a word or two; empty where none is."""
+        run = self.bridge.active
+        if run is None:
+            return ""
+        if run.plan is None or not run.steps:
+            return f"▶ {run.stage or 'training'}"
+        return f"▶ training {run.steps[-1].step / max(1, run.plan.steps):.0%}"
+
+    def tell(self, message: Message) -> None:
+        """Hand a message to the app and to every open screen."""
+        for target in {self, *self.hearers, *self.screen_stack}:
+            target.post_message(copy.copy(message))
+
+    def report(self, error: BaseException) -> None:
+        """Say an error to the person; one that is not ours is logged whole."""
+        if not isinstance(error, LlamaTuiError):
+            logger.error("unexpected error", exc_info=error)
+            error = LlamaTuiError(
+                f"{type(error).__name__}: {error}"[:300], remedy=f"Details: {self.workspace.paths.logs / 'tui.log'}"
+            )
+        logger.info("told: %s", error)
+        body = "\n".join(part for part in (error.data, error.remedy) if part)
+        self.notify(body or error.what, title=error.what if body else "", severity="error", timeout=12)
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Say something; never read as markup."""
+        title = render.line(str(options.pop("title", "")))
+        options.pop("markup", None)
+        super().notify(render.clean(message), title=title, markup=False, **options)
+
+    async def use_adapter(self, adapter: str, *, strength: float | None = None) -> None:
+        """Answer with `base` or `NAME/vN` from now on: loaded and probed first, then made current.
+
+        Raises AdapterError, HostError; then the one before goes on.
+        """
+        if adapter != BASE:
+            await self.client.load_adapter(adapter)
+            await asyncio.to_thread(self.workspace.registry.use, adapter)
+        self.adapter = self.chat.adapter = adapter
+        if strength is not None:
+            self.chat.strength = strength
+        self.tell(AdapterInUseChanged(adapter, self.chat.strength))
+        self.tell(AdaptersChanged())
+
+    # opening
+
+    def on_mount(self) -> None:
+        """Paint first, then open the rest."""
+        open_log(self.workspace.paths)
+        self.call_after_refresh(self.run_worker, self._open, exclusive=False)
+
+    async def _open(self) -> None:
+        try:
+            await self._open_store()
+            self.bridge.attach()
+            await self.bridge.find_runs()
+            await self.client.connect()
+        except (LlamaTuiError, OSError) as error:
+            self.report(error)
+
+    async def _open_store(self) -> None:
+        store = await asyncio.to_thread(lambda: self.workspace.store)
+        await asyncio.to_thread(lambda: self.client)
+        self._chat = Chat(store, self.client)
+        self._chat.sampling = self.workspace.settings.sampling
+        self._chat.system = self.workspace.settings.system or None
+        self._chat.adapter = self.adapter
+        self.opened.set()
+        self.tell(StoreOpened())
+
+    async def action_mode(self, mode: str) -> None:
+        """Go to a main screen."""
+        await self.switch_mode(mode)
+
+    # the bar tells what has changed
+
+    def on_model_loading(self, message: ModelLoading) -> None:
+        """Progress of the load."""
+        self.refresh_bar()
+
+    def on_model_ready(self, message: ModelReady) -> None:
+        """The model can answer."""
+        self.refresh_bar()
+
+    def on_host_lost(self, message: HostLost) -> None:
+        """The host has ended."""
+        self.refresh_bar()
+
+    def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
+        """Chat answers with another adapter."""
+        self.refresh_bar()
+
+    def refresh_bar(self) -> None:
+        """Write the top line of the open screen anew."""
+        for bar in self.screen.query(ModeBar):
+            bar.show()

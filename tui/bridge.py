@@ -1,0 +1,109 @@
+"""The one place where a host's event or a run's event becomes a Textual message.
+
+One follower for each active run, whatever screens are open; a new version is offered or used as the
+settings say. Knows nothing of widgets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from sessions.errors import HostDied, LlamaTuiError
+from sessions.protocol import AnyEvent, Closing, LoadFailed, Loading, Ready, RunChanged
+from sessions.training import runs
+from sessions.training.events import AnyRunEvent, Published
+from sessions.training.runs import RunState
+from tui.messages import (
+    AdaptersChanged,
+    HostLost,
+    ModelLoading,
+    ModelReady,
+    RunEnded,
+    RunEventHappened,
+    VersionOffered,
+)
+
+if TYPE_CHECKING:
+    from tui.app import LlamaTuiApp
+
+
+class Bridge:
+    """Hears the client and the runs' files, tells the app. `runs` holds every run seen alive, by id."""
+
+    def __init__(self, app: LlamaTuiApp) -> None:
+        self.app = app
+        self.runs: dict[str, RunState] = {}
+        self._following: set[str] = set()
+
+    @property
+    def active(self) -> RunState | None:
+        """The run that is going on, if one is."""
+        alive = [state for state in self.runs.values() if state.alive]
+        return alive[-1] if alive else None
+
+    def attach(self) -> None:
+        """Hear the client from now on."""
+        self.app.client.listeners.append(self.heard)
+
+    def heard(self, event: AnyEvent) -> None:
+        """One event that concerns all terminals."""
+        match event:
+            case Loading():
+                self.app.tell(ModelLoading(event))
+            case Ready(model=model):
+                self.app.tell(ModelReady(model))
+            case LoadFailed(failure=failure):
+                self.app.tell(HostLost(failure.error()))
+            case RunChanged(run=run):
+                self.follow(run)
+            case Closing(reason=reason):
+                self.app.tell(HostLost(_ended(reason)))
+
+    async def find_runs(self) -> None:
+        """Follow what was going on before this terminal came."""
+        for state in await asyncio.to_thread(runs.states, self.app.workspace.paths):
+            if state.alive:
+                self.follow(state.id)
+
+    def follow(self, run: str) -> None:
+        """Tell the events of a run from now to its end; the earlier ones are folded into its state."""
+        if run not in self._following:
+            self._following.add(run)
+            self.app.run_worker(self._follow(run), group="runs", exit_on_error=False)
+
+    async def _follow(self, run: str) -> None:
+        state = self.runs[run] = RunState(run)
+        told_from = time.time() - 2.0
+        try:
+            async for event in runs.follow(self.app.workspace.paths, run):
+                state.apply(event)
+                if event.time >= told_from:
+                    await self._tell(state, event)
+        except (LlamaTuiError, OSError) as error:
+            self.app.report(error)
+        finally:
+            self._following.discard(run)
+        self.app.tell(RunEnded(state))
+
+    async def _tell(self, state: RunState, event: AnyRunEvent) -> None:
+        self.app.tell(RunEventHappened(state.id, event, state))
+        if isinstance(event, Published):
+            self.app.tell(AdaptersChanged())
+            await self._offer(event)
+
+    async def _offer(self, published: Published) -> None:
+        """Use a version at once where the settings say so; one that is worse is only ever offered."""
+        if self.app.workspace.settings.new_version == "use" and not published.worse:
+            await self.app.use_adapter(published.adapter)
+        elif published.adapter != self.app.adapter:
+            self.app.tell(VersionOffered(published))
+
+
+def _ended(reason: str) -> HostDied:
+    return HostDied(
+        reason or "The host has ended.",
+        data="Everything said so far is saved.",
+        remedy="The next prompt starts it again; `llama-tui host log` has the reason.",
+    )

@@ -1,0 +1,26 @@
+"""The terminal's own log file: what a person need not read on the screen. Never writes to fd 2."""
+
+from __future__ import annotations
+
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+
+from sessions.paths import Paths, private_folder, private_open
+
+logger = logging.getLogger("llama_tui.tui")
+logger.propagate = False
+
+
+def open_log(paths: Paths) -> logging.Logger:
+    """Log to `logs/tui.log` of a home from now on (1 MB, three files)."""
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    file = private_folder(paths.logs) / "tui.log"
+    os.close(private_open(str(file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
+    handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=2, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    return logger
