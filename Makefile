@@ -1,0 +1,58 @@
+# make run: set up and open the app. make test: set up and run every check. Both work from nothing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.PHONY: run test lint types contract tests faults benchmarks shots demo-model format clean
+
+run: $(READY)
+	@$(BIN)/llama-tui $(ARGS)
+
+test: lint types contract tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+contract: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+tests: $(READY)
+	$(BIN)/python -m pytest -q
+
+# The whole counts of the promises; `make tests` runs them reduced.
+faults: $(READY)
+	LLAMA_TUI_KILLS=1000 LLAMA_TUI_PUBLISH_KILLS=500 $(BIN)/python -m pytest -q --timeout 7200 tests/faults tests/corpora
+
+benchmarks: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_corpora
+	$(BIN)/python -m tests.benchmarks.bench_engine
+	$(BIN)/python -m tests.benchmarks.bench_terminal
+
+# The pictures in the README.
+shots: $(READY)
+	$(BIN)/python -m tests.tui.shots docs/screens
+
+demo-model: $(READY)
+	$(BIN)/python -m sessions.demo.make
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "llama-tui needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "This Python cannot make a virtual environment; on Debian: apt install python3-venv"; exit 2; }
+	@echo "Setting up $(VENV) (once; a few minutes)…"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
