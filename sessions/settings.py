@@ -74,10 +74,25 @@ def load(path: Path) -> Settings:
 
 
 def save(path: Path, **changes: Any) -> Settings:
-    """Change some keys in the file, comments and order kept; returns the new settings."""
-    settings = msgspec.convert({**msgspec.to_builtins(load(path)), **changes}, Settings)
+    """Change some keys in the file, comments and order kept; returns the new settings.
+
+    Raises SettingsError for a value that cannot be; the file is then untouched.
+    """
+    settings = changed(load(path), **changes)
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     for key, value in changes.items():
         document[key] = msgspec.to_builtins(value)
     write_atomic(path, tomlkit.dumps(document).encode())
     return settings
+
+
+def changed(settings: Settings, **changes: Any) -> Settings:
+    """The settings with some keys changed, nothing written. Raises SettingsError."""
+    try:
+        return msgspec.convert({**msgspec.to_builtins(settings), **changes}, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            f"That setting cannot be: {error}.",
+            data="Nothing was changed.",
+            remedy="F1 or /help explains the settings.",
+        ) from error
