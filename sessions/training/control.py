@@ -1,0 +1,119 @@
+"""Who may interrupt a run: the person (stop file, SIGTERM), the chat (its flag), the host (by its death).
+
+Asked between micro-steps and decoder layers; knows nothing of models. Torch-free.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from sessions.errors import Cancelled, HostDied
+from sessions.training.assignment import ChatFlag
+from sessions.training.runs import stop_requested
+
+TICK = 0.002
+LOOK_EVERY = 0.05
+
+
+class Control:
+    """The outside world as a running worker sees it.
+
+    `chat_share` is the share of the time that is left to chat while a reply is written. `synchronize` waits
+    until the device has done what it was given, so that time is counted where it is spent.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        flag: ChatFlag | None = None,
+        chat_share: float = 1.0,
+        parent: int | None = None,
+        synchronize: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder = folder
+        self.synchronize = synchronize
+        self.waited = 0.0
+        self._flag = flag
+        self._share = chat_share
+        self._parent = os.getppid() if parent is None else parent
+        self._stop: bool | None = None
+        self._looked = 0.0
+        self._worked_since = time.monotonic()
+
+    @property
+    def saving(self) -> bool:
+        """True once the person asked to stop and keep what was learnt."""
+        self._look()
+        return self._stop is True
+
+    @property
+    def orphaned(self) -> bool:
+        """True once the host is gone."""
+        return os.getppid() != self._parent
+
+    @property
+    def stopping(self) -> bool:
+        """True where the run should end at the next whole step."""
+        return self.saving or self.orphaned
+
+    def check(self) -> None:
+        """Between pieces of work: wait for chat, then raise Cancelled where the run was given up."""
+        self.give_way()
+        self._look()
+        if self._stop is False:
+            raise Cancelled("The run was given up.", data="Nothing was published.")
+
+    def check_before_training(self) -> None:
+        """`check` where there is nothing to save yet: any stop ends the run."""
+        self.check()
+        if self.saving:
+            raise Cancelled("The run was stopped before it had learnt anything.", data="Nothing was published.")
+        if self.orphaned:
+            raise host_ended()
+
+    def give_way(self) -> None:
+        """While a reply is written, wait so long that chat gets its share of the time since the last wait."""
+        if self._flag is None or not self._share or not self._flag.busy:
+            self._worked_since = time.monotonic()
+            return
+        self.synchronize()
+        start = time.monotonic()
+        worked = start - self._worked_since
+        most = float("inf") if self._share >= 1 else worked * self._share / (1 - self._share)
+        while self._flag.busy and time.monotonic() - start < most and not self.orphaned and self._stop is not False:
+            time.sleep(TICK)
+            self._look()
+        self._worked_since = time.monotonic()
+        self.waited += self._worked_since - start
+
+    def stop_on_signals(self) -> None:
+        """SIGTERM and SIGINT mean: stop and save. A second one ends the process at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def _look(self) -> None:
+        """Look for the stop file, at most every LOOK_EVERY seconds: it may lie on a network disk."""
+        now = time.monotonic()
+        if self._stop is not False and now - self._looked >= LOOK_EVERY:
+            self._looked = now
+            asked = stop_requested(self.folder)
+            self._stop = self._stop if asked is None else asked
+
+
+def host_ended() -> HostDied:
+    """The end of a run whose host is gone."""
+    return HostDied(
+        "The host ended, and the run with it.",
+        data="What was learnt up to the last checkpoint is kept.",
+        remedy="Resume the run.",
+    )
