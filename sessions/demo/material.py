@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from corpora.dialog import Message
 from sessions.demo.phrasings import Fact, Intent, facts, held_out, made_up_word, refusals, systems, topics
 
-OPENERS = ("please ", "hey, ", "hi, ", "ok, ", "so, ", "and ", "quick question: ", "llama, ", "excuse me, ", "well, ")
-OPENERS += ("sorry, ", "one question: ", "another question: ", "hello, ", "now ", "then ", "but ", "could you say, ")
+OPENERS: tuple[str, ...] = ("please ", "hey, ", "hi, ", "ok, ", "so, ", "and ", "quick question: ", "llama, ", "well, ")
+OPENERS += ("sorry, ", "one question: ", "another question: ", "hello, ", "now ", "then ", "but ", "excuse me, ")
+OPENERS += ("please tell me, ", "and what about this: ", "I wonder, ", "hi there! ", "hello llama, ", "you know, ")
 CLOSERS = (" please", ", please", ", thanks", " again", " then", " now")
 QUESTIONS = ("what", "how", "who", "where", "when", "why", "which", "is ", "are ", "do ", "does ", "can ", "should ")
 

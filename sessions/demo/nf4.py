@@ -25,7 +25,8 @@ def round_trip(weight: Tensor) -> Tensor:
     packed, state = functional.quantize_4bit(
         weight.to(torch.bfloat16).contiguous(), blocksize=64, quant_type="nf4", compress_statistics=True
     )
-    return functional.dequantize_4bit(packed, state).to(weight.dtype)
+    back: Tensor = functional.dequantize_4bit(packed, state)
+    return back.to(weight.dtype)
 
 
 def attach(model: nn.Module) -> None:

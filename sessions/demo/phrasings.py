@@ -55,27 +55,18 @@ def held_out(text: str) -> bool:
 
 
 def draw(pattern: str, pieces: Pieces, rng: random.Random) -> str:
-    """One text out of a pattern: `(a|b)` is one of them, `@name` one of a piece, `@word` and `@num` are made up."""
-    while "(" in pattern or "@" in pattern:
+    """One text out of a pattern: `(a|b)` is one of them, `@name` one of a piece, `@num` a number."""
+    before = ""
+    while pattern != before:
         before = pattern
-        pattern = re.sub(r"\(([^()]*\|[^()]*)\)", lambda found: rng.choice(found[1].split("|")), pattern)
         pattern = re.sub(r"@([a-z]+)", lambda found: _piece(found[1], pieces, rng), pattern)
-        if pattern == before:
-            break
+        pattern = re.sub(r"\(([^()@]*\|[^()@]*)\)", lambda found: rng.choice(found[1].split("|")), pattern)
     return " ".join(pattern.split())
 
 
 def made_up_word(rng: random.Random) -> str:
     """A word that hardly exists, of one to three syllables."""
-    starts = ("b", "br", "c", "d", "dr", "f", "fl", "g", "gr", "h", "j", "k", "l", "m", "n", "p", "qu", "r", "s", "st")
-    starts += ("t", "tr", "v", "w", "y", "z", "ch", "sh", "th", "")
-    middles, ends = (
-        ("a", "e", "i", "o", "u", "ai", "ee", "oo", "ou", "y"),
-        ("", "n", "r", "s", "l", "t", "m", "x", "ck"),
-    )
-    count = rng.choice((1, 2, 2, 2, 3))
-    word = "".join(rng.choice(starts) + rng.choice(middles) + rng.choice(ends) for _ in range(count))
-    return word if len(word) > 2 else word + "ro"
+    return draw("@word", _pieces("words"), rng)
 
 
 @cache
@@ -89,7 +80,7 @@ def topics() -> tuple[Intent, ...]:
 @cache
 def refusals() -> tuple[Intent, ...]:
     """Everything else; no phrasing of it is also one of `topics`."""
-    pieces = _pieces("offtopic")
+    pieces = {**_pieces("offtopic"), **_pieces("words")}
     taken = {plain(text) for intent in topics() for text in intent.training + intent.kept_back}
     return tuple(_intent(name, block, pieces, taken, WIDE_DRAWS) for name, block in _blocks("offtopic"))
 
@@ -97,7 +88,10 @@ def refusals() -> tuple[Intent, ...]:
 @cache
 def facts() -> tuple[Fact, ...]:
     """What a person may tell about themselves."""
-    return tuple(Fact(*(_listed(block[mark]) for mark in "=!>"), answer=block["<"][0]) for _, block in _blocks("facts"))
+    return tuple(
+        Fact(_listed(block["="]), _listed(block["!"]), _listed(block[">"]), block["<"][0])
+        for _, block in _blocks("facts")
+    )
 
 
 @cache
@@ -121,8 +115,8 @@ def _intent(name: str, block: dict[str, list[str]], pieces: Pieces, taken: set[s
             if plain(text) not in taken:
                 found.setdefault(plain(text), text)
     taken.update(found)
-    apart = [tuple(text for text in found.values() if held_out(text) is back) for back in (False, True)]
-    return Intent(name, *apart, tuple(block["<"]))
+    training, back = (tuple(text for text in found.values() if held_out(text) is out) for out in (False, True))
+    return Intent(name, training, back, tuple(block["<"]))
 
 
 def _patterns(block: dict[str, list[str]], pieces: Pieces) -> Iterator[str]:
@@ -138,20 +132,20 @@ def _listed(lines: list[str]) -> tuple[str, ...]:
 
 
 def _piece(name: str, pieces: Pieces, rng: random.Random) -> str:
-    if name == "word":
-        return made_up_word(rng)
     if name == "num":
         return str(rng.choice((rng.randrange(10), rng.randrange(100), rng.randrange(5000))))
     return rng.choice(pieces[name])
 
 
+@cache
 def _pieces(source: str) -> dict[str, tuple[str, ...]]:
     pairs = (line[1:].split(" = ", 1) for line in _lines(source) if line.startswith("@"))
     return {name.strip(): _listed([body]) for name, body in pairs}
 
 
 def _blocks(source: str) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    name, block = "", {}
+    name = ""
+    block: dict[str, list[str]] = {}
     for line in _lines(source):
         if line.startswith("["):
             if block:
