@@ -56,11 +56,10 @@ def held_out(text: str) -> bool:
 
 def draw(pattern: str, pieces: Pieces, rng: random.Random) -> str:
     """One text out of a pattern: `(a|b)` is one of them, `@name` one of a piece, `@num` a number."""
-    before = ""
-    while pattern != before:
-        before = pattern
+    while "@" in pattern:
         pattern = re.sub(r"@([a-z]+)", lambda found: _piece(found[1], pieces, rng), pattern)
-        pattern = re.sub(r"\(([^()@]*\|[^()@]*)\)", lambda found: rng.choice(found[1].split("|")), pattern)
+    while found := re.search(r"\(([^()]*\|[^()]*)\)", pattern):
+        pattern = pattern[: found.start()] + rng.choice(found[1].split("|")) + pattern[found.end() :]
     return " ".join(pattern.split())
 
 
