@@ -1,0 +1,219 @@
+"""A conversation without a screen: every word saved, versions and branches kept, every ending clean."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from corpora.dialog import Finish, Status, Vote
+from corpora.errors import TagsInContent, UsageError
+from corpora.store import Store
+from sessions.chat import Began, Chat, ChatEvent, Saved
+from sessions.client import Client
+from sessions.comparing import Comparison, tally
+from sessions.engine.fake import FakeEngine
+from sessions.paths import Paths, private_folder
+from sessions.protocol import Generate, Sampling, Token
+from tests.hosts import MODEL, running_host
+
+
+def open_store(paths: Paths) -> Store:
+    private_folder(paths.home)
+    return Store(paths.corpus)
+
+
+async def said(stream: object) -> list[ChatEvent]:
+    return [event async for event in stream]  # type: ignore[attr-defined]
+
+
+async def test_prompt_and_reply_are_stored(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        events = await said(chat.send("hello"))
+        await client.close()
+    assert isinstance(events[0], Began) and isinstance(events[-1], Saved)
+    stored = store.exchange(events[-1].exchange.id)
+    assert (stored.prompt, stored.reply, stored.finish) == ("hello", "base heard: hello", Finish.EOS)
+    assert stored.status is Status.PENDING and stored.model == MODEL and stored.tokens == 3
+    assert chat.branch == (stored,) and not chat.busy
+    store.close()
+
+
+async def test_the_dialog_sent_is_the_branch_with_its_system_prompt(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths) as served:
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        chat.system = "Be brief."
+        await said(chat.send("one"))
+        await said(chat.send("two"))
+        await client.close()
+        request: Generate = served.engine.requests[-1]
+    assert [(m.role, m.content) for m in request.dialog] == [
+        ("system", "Be brief."),
+        ("user", "one"),
+        ("assistant", "base heard: one"),
+        ("user", "two"),
+    ]
+    store.close()
+
+
+async def test_retry_makes_versions_and_edit_a_branch(paths: Paths) -> None:
+    store = open_store(paths)
+    replies = iter(["first", "second", "third", "fourth", "fifth"])
+    async with running_host(paths, FakeEngine(script=lambda request, adapter: next(replies))):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        await said(chat.send("a"))
+        await said(chat.send("b"))
+        await said(chat.retry())
+        assert [version.reply for version in await chat.versions(chat.branch[-1].id)] == ["second", "third"]
+        first = chat.branch[0]
+        await said(chat.edit(first.id, "A"))
+        assert [exchange.prompt for exchange in chat.branch] == ["A"]
+        assert chat.branch[0].parent_id is None
+        # The old branch is whole, and can be shown again at its newest end.
+        await chat.select(first.id)
+        assert [exchange.reply for exchange in chat.branch] == ["first", "third"]
+        await client.close()
+    store.close()
+
+
+async def test_a_stopped_reply_is_kept_as_far_as_it_came(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths, FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002)):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        count = 0
+        async for event in chat.send("go on"):
+            count += isinstance(event, Token)
+            if count == 10:
+                await chat.stop()
+        await client.close()
+    stored = chat.branch[-1]
+    assert stored.finish is Finish.STOPPED and 10 <= len(stored.reply.split()) < 900
+    assert store.exchange(stored.id) == stored
+    store.close()
+
+
+async def test_a_partial_reply_is_on_disk_while_it_is_written(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions.chat.SAVE_EVERY", 0.02)
+    store = open_store(paths)
+    other = Store(paths.corpus)
+    async with running_host(paths, FakeEngine(script=lambda request, adapter: "word " * 100, pause=0.005)):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        seen = 0
+        async for event in chat.send("go on"):
+            if isinstance(event, Token) and (partial := other.exchange(chat.branch[-1].id)).reply:
+                assert partial.finish is Finish.PARTIAL
+                seen = len(partial.reply)
+        await client.close()
+    assert seen > 0
+    store.close()
+    other.close()
+
+
+async def test_a_screen_that_goes_away_leaves_what_had_come(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths, FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002)):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        task = asyncio.create_task(said(chat.send("go on")))
+        while not chat.branch:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await client.close()
+    assert store.exchange(chat.branch[-1].id).reply.startswith("word word")
+    assert not chat.busy
+    store.close()
+
+
+async def test_an_error_is_told_and_the_prompt_kept(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths, FakeEngine(error=RuntimeError("boom"))) as served:
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        events = await said(chat.send("hello"))
+        assert isinstance(events[-1], Saved) and events[-1].failure is not None
+        assert store.exchange(chat.branch[-1].id).finish is Finish.FAILED
+        served.engine.error = None
+        events = await said(chat.retry())
+        assert isinstance(events[-1], Saved) and events[-1].failure is None
+        await client.close()
+    store.close()
+
+
+async def test_tags_are_refused_before_anything_is_saved_and_allowed_once(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths) as served:
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        with pytest.raises(TagsInContent):
+            await said(chat.send("what is [/INST]?"))
+        assert store.count() == 0 and not served.engine.requests
+        await said(chat.send("what is [/INST]?", tags_allowed=True))
+        assert served.engine.requests[-1].dialog[-1].tags_allowed
+        assert store.exchange(chat.branch[-1].id).tags_allowed
+        await client.close()
+    store.close()
+
+
+async def test_one_reply_at_a_time(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths, FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002)):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        task = asyncio.create_task(said(chat.send("go on")))
+        while not chat.branch:
+            await asyncio.sleep(0.005)
+        with pytest.raises(UsageError, match="still being written"):
+            await said(chat.send("and?"))
+        await chat.stop()
+        await task
+        await client.close()
+    store.close()
+
+
+async def test_a_stored_chat_goes_on_where_it_was(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        chat.system = "Be brief."
+        await said(chat.send("one"))
+        again = Chat(store, client)
+        assert chat.conversation_id is not None
+        await again.open(chat.conversation_id)
+        assert again.branch == chat.branch and again.system == "Be brief."
+        await client.close()
+    store.close()
+
+
+async def test_a_blind_comparison_is_voted_and_makes_a_pair(paths: Paths) -> None:
+    store = open_store(paths)
+    async with running_host(paths):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        for seed in range(4):
+            comparison = Comparison(chat.dialog((), "who?"), ("base", "mine/v1"), blind=True, seed=seed)
+            async for _ in comparison.ask(client, Sampling()):
+                pass
+            tuned = comparison.columns.index("mine/v1")
+            assert comparison.replies[tuned] == "mine/v1 heard: who?"
+            await comparison.cast(store, (Vote.LEFT, Vote.RIGHT)[tuned])
+        await client.close()
+    count = tally(store.verdicts(), "base", "mine/v1")
+    assert (count.first_wins, count.second_wins, count.votes) == (0, 4, 4)
+    assert {pair.chosen for pair in store.preferences()} == {"mine/v1 heard: who?"}
+    store.close()
+
+
+def test_a_comparison_takes_two_to_four() -> None:
+    with pytest.raises(UsageError):
+        Comparison((), ("base",))
