@@ -5,7 +5,7 @@ Frozen; knows nothing of storage, tokens or screens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias, cast
@@ -77,7 +77,8 @@ class Exchange:
 
     A conversation is a tree of exchanges: versions of a reply are siblings with one prompt, an edited
     prompt is a sibling with another. `original` is the reply as the model wrote it where `reply` is a
-    correction. Times are seconds since the epoch; `adapter` is `base` or `NAME/vN`.
+    correction. Times are seconds since the epoch; `adapter` is `base` or `NAME/vN`. `instruction` counts the
+    characters of the prompt that are an Alpaca instruction, where its `input` follows them.
     """
 
     id: int
@@ -100,6 +101,7 @@ class Exchange:
     tags_allowed: bool = False
     created: float = 0.0
     updated: float = 0.0
+    instruction: int | None = None
 
     @property
     def corrected(self) -> bool:
@@ -117,6 +119,21 @@ class Conversation:
     created: float
     updated: float
     exchanges: int = 0
+
+
+def dialog_of(path: Sequence[Exchange], kept: Collection[int] | None = None) -> tuple[Message, ...]:
+    """A branch of exchanges as a dialog, under the system prompt of its last one.
+
+    With `kept`, replies of other ids have `kept=False`.
+    """
+    said: list[Message] = []
+    if path and path[-1].system:
+        said.append(Message("system", path[-1].system, tags_allowed=path[-1].tags_allowed))
+    for each in path:
+        trained = kept is None or each.id in kept
+        said.append(Message("user", each.prompt, tags_allowed=each.tags_allowed))
+        said.append(Message("assistant", each.reply, kept=trained, tags_allowed=each.tags_allowed))
+    return tuple(said)
 
 
 class Vote(StrEnum):

@@ -1,0 +1,43 @@
+"""corpus.db: conversations, exchanges, verdicts, preferences. The only package with SQL statements.
+
+SQLite with a rollback journal and synchronous=FULL; what a method returned from is on disk. Safe to call
+from several threads, and from several processes at once. Knows nothing of tokens, models or screens.
+"""
+
+from __future__ import annotations
+
+from corpora.store.browsing import ORDERS, BrowsingPart
+from corpora.store.caring import CaringPart
+from corpora.store.curating import CuratingPart
+from corpora.store.importing import ImportingPart
+from corpora.store.values import (
+    KEPT,
+    Bar,
+    Branch,
+    Correction,
+    Filter,
+    ImportedDialog,
+    ImportedTurn,
+    Stats,
+    content_key,
+    dialog_key,
+)
+
+__all__ = [
+    "KEPT",
+    "ORDERS",
+    "Bar",
+    "Branch",
+    "Correction",
+    "Filter",
+    "ImportedDialog",
+    "ImportedTurn",
+    "Stats",
+    "Store",
+    "content_key",
+    "dialog_key",
+]
+
+
+class Store(ImportingPart, CuratingPart, BrowsingPart, CaringPart):
+    """One connection to corpus.db, guarded by a lock."""

@@ -1,0 +1,86 @@
+"""The store's part for looking: pages of a filter, counts, histograms. Nothing here loads the whole corpus."""
+
+from __future__ import annotations
+
+from corpora.dialog import Exchange, Status
+from corpora.errors import UsageError
+from corpora.store.connection import Connection
+from corpora.store.matching import condition_of
+from corpora.store.rows import EXCHANGE, readable
+from corpora.store.values import Bar, Filter, Stats
+
+ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
+DAY = 86_400.0
+_SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
+
+
+class BrowsingPart(Connection):
+    """Pages and counts."""
+
+    def count(self, where: Filter = Filter()) -> int:
+        """How many exchanges match."""
+        condition, values = condition_of(where)
+        return int(self._one(f"SELECT count(*) FROM exchanges WHERE {condition}", values))
+
+    def page(
+        self, where: Filter = Filter(), *, limit: int = 200, offset: int = 0, order: str = "newest"
+    ) -> list[Exchange]:
+        """A page of matches; `order` is newest, oldest, longest or shortest."""
+        if order not in ORDERS:
+            raise UsageError(f"There is no order {order!r:.40}.", remedy=f"Use one of {', '.join(ORDERS)}.")
+        condition, values = condition_of(where)
+        by = ORDERS[order]
+        # The ids first: an offset then skips index entries, not rows with their texts.
+        rows = self._read(
+            f"SELECT {EXCHANGE} FROM exchanges WHERE id IN"
+            f" (SELECT id FROM exchanges WHERE {condition} ORDER BY {by} LIMIT ? OFFSET ?) ORDER BY {by}",
+            (*values, limit, offset),
+        )
+        return readable(rows)
+
+    def ids(self, where: Filter = Filter()) -> list[int]:
+        """The ids of all matches, the oldest first."""
+        condition, values = condition_of(where)
+        return [row[0] for row in self._read(f"SELECT id FROM exchanges WHERE {condition} ORDER BY id", values)]
+
+    def stats(self) -> Stats:
+        """Counts over everything."""
+        statuses = dict(self._read("SELECT status, count(*) FROM exchanges GROUP BY status"))
+        return Stats(
+            exchanges=sum(statuses.values()),
+            by_status={status: statuses.get(status, 0) for status in Status},
+            by_source=dict(self._read("SELECT source, count(*) FROM exchanges GROUP BY source ORDER BY 2 DESC")),
+            corrected=self._one("SELECT count(*) FROM exchanges WHERE original IS NOT NULL"),
+            preferences=self._one("SELECT count(*) FROM preferences"),
+            verdicts=self._one("SELECT count(*) FROM verdicts"),
+            trained=self._one(f"SELECT count(*) FROM ({_SEEN})"),
+            conversations=self._one("SELECT count(*) FROM conversations"),
+        )
+
+    def tags(self) -> dict[str, int]:
+        """Tags in use and how many exchanges have each, the most used first."""
+        return dict(self._read("SELECT tag, count(*) FROM tags GROUP BY tag ORDER BY 2 DESC, 1"))
+
+    def adapters(self) -> dict[str, int]:
+        """Who wrote the replies (`base` or `NAME/vN`) and how many each."""
+        return dict(self._read("SELECT adapter, count(*) FROM exchanges GROUP BY adapter ORDER BY 2 DESC, 1"))
+
+    def scripts(self) -> dict[str, int]:
+        """Scripts of the replies and how many are in each."""
+        return dict(self._read("SELECT script, count(*) FROM exchanges GROUP BY script ORDER BY 2 DESC, 1"))
+
+    def lengths(self, bars: int = 20) -> list[Bar]:
+        """Histogram of the characters of prompt and reply; the last bar holds all longer ones, too."""
+        total = self.count()
+        if not total:
+            return []
+        longest = self._one("SELECT length FROM exchanges ORDER BY length LIMIT 1 OFFSET ?", (int(total * 0.98),))
+        width = max(1, -(-int(longest) // bars))
+        rows = self._read("SELECT min(length / ?, ?), count(*) FROM exchanges GROUP BY 1", (width, bars - 1))
+        counts = dict(rows)
+        return [Bar(number * width, counts.get(number, 0)) for number in range(bars)]
+
+    def growth(self, step: float = DAY) -> list[Bar]:
+        """Exchanges added in each span of `step` seconds that has any, the oldest first."""
+        rows = self._read("SELECT CAST(created / ? AS INTEGER), count(*) FROM exchanges GROUP BY 1", (step,))
+        return [Bar(number * step, count) for number, count in rows]

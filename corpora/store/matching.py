@@ -1,0 +1,106 @@
+"""Filters as SQL conditions. Words of three letters and more go through the trigram index.
+
+The index keeps no positions, so it gives candidates that LIKE then looks at; exchanges that are not indexed
+yet are looked at by LIKE alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from corpora.store.values import Filter
+
+_WORD = re.compile(r'"([^"]+)"?|(\S+)')
+_SEEN = "SELECT 1 FROM trained WHERE exchange_id = exchanges.id AND at >= exchanges.edited"
+MOST_GRAMS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a search: its condition on `exchanges`, the values in it, and the pattern for LIKE."""
+
+    condition: str
+    values: tuple[object, ...]
+    pattern: str
+
+
+def words_of(text: str) -> list[Word]:
+    """The words of a search, each in its own or in upper and lower case."""
+    return [_word(quoted or bare) for quoted, bare in _WORD.findall(text.replace("\0", " "))]
+
+
+def condition_of(where: Filter) -> tuple[str, list[object]]:
+    """What stands after WHERE, and its values."""
+    conditions, values = ["1"], list[object]()
+    for condition, more in [*_listed(where), *_bounded(where), *_told(where)]:
+        conditions.append(condition)
+        values += more
+    return " AND ".join(conditions), values
+
+
+def _listed(where: Filter) -> list[tuple[str, list[object]]]:
+    """Fields with several allowed values."""
+    found: list[tuple[str, list[object]]] = []
+    columns = (("status", where.statuses), ("source", where.sources), ("script", where.scripts))
+    for column, allowed in columns:
+        if allowed:
+            found.append((f"{column} IN ({_marks(allowed)})", list(allowed)))
+    return found + [("id IN (SELECT exchange_id FROM tags WHERE tag = ?)", [tag]) for tag in where.tags]
+
+
+def _bounded(where: Filter) -> list[tuple[str, list[object]]]:
+    """Fields that one value bounds."""
+    bounds: tuple[tuple[str, object], ...] = (
+        ("created >= ?", where.since),
+        ("created < ?", where.until),
+        ("length >= ?", where.shortest),
+        ("length <= ?", where.longest),
+        ("rating = ?", where.rating),
+        ("conversation_id = ?", where.conversation_id),
+        ("adapter = ?", where.adapter or None),
+        (f"EXISTS ({_SEEN} AND adapter = ?)", where.trained_in or None),
+    )
+    return [(condition, [value]) for condition, value in bounds if value is not None]
+
+
+def _told(where: Filter) -> list[tuple[str, list[object]]]:
+    """Yes-or-no fields, and the words."""
+    found: list[tuple[str, list[object]]] = []
+    if where.corrected is not None:
+        found.append((f"original IS {'NOT ' if where.corrected else ''}NULL", []))
+    if where.trained is not None:
+        found.append((f"{'' if where.trained else 'NOT '}EXISTS ({_SEEN})", []))
+    return found + [(word.condition, list(word.values)) for word in words_of(where.text)]
+
+
+def _word(word: str) -> Word:
+    patterns = [f"%{_escaped(form)}%" for form in _forms(word)]
+    like = " OR ".join(["prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"] * len(patterns))
+    twice = [pattern for pattern in patterns for _ in range(2)]
+    if len(word) < 3:
+        return Word(f"({like})", tuple(twice), patterns[0])
+    grams = list(dict.fromkeys(word[at : at + 3] for at in range(len(word) - 2)))[:MOST_GRAMS]
+    query = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
+    condition = (
+        "id IN (SELECT rowid FROM exchange_text WHERE exchange_text MATCH ?"
+        f" UNION ALL SELECT id FROM exchanges WHERE id > (SELECT upto FROM indexed) AND ({like}))"
+    )
+    if len(word) == 3:
+        return Word(condition, (query, *twice), patterns[0])
+    return Word(f"({condition} AND ({like}))", (query, *twice, *twice), patterns[0])
+
+
+def _forms(word: str) -> list[str]:
+    """LIKE ignores the case of ASCII alone, so other alphabets are asked for in each case."""
+    if word.isascii():
+        return [word]
+    return list(dict.fromkeys((word, word.lower(), word.upper(), word.capitalize())))
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", text)
+
+
+def _marks(values: tuple[object, ...]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,100 @@
+"""Rows of the tables as values, and back. Holds the columns' order; no statements."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from corpora.dialog import Conversation, Exchange, Finish, Message, Preference, Status, Verdict, Vote
+
+EXCHANGE = (
+    "id, conversation_id, parent_id, prompt, reply, system, status, original, finish, model, adapter, tokens, "
+    "seconds, source, tags, note, rating, tags_allowed, created, updated, instruction"
+)
+CONVERSATION = "id, title, source, created, updated"
+VERDICT = "id, dialog, left_reply, right_reply, left_adapter, right_adapter, vote, blind, created"
+PREFERENCE = "id, dialog, chosen, rejected, source, exchange_id, created"
+
+
+def exchange_of(row: Any) -> Exchange:
+    """Raises ValueError for a damaged row."""
+    return Exchange(
+        id=row[0],
+        conversation_id=row[1],
+        parent_id=row[2],
+        prompt=row[3],
+        reply=row[4],
+        system=row[5],
+        status=Status(row[6]),
+        original=row[7],
+        finish=Finish(row[8]),
+        model=row[9],
+        adapter=row[10],
+        tokens=row[11],
+        seconds=row[12],
+        source=row[13],
+        tags=tuple(json.loads(row[14])) if row[14] != "[]" else (),
+        note=row[15],
+        rating=row[16],
+        tags_allowed=bool(row[17]),
+        created=row[18],
+        updated=row[19],
+        instruction=row[20],
+    )
+
+
+def readable(rows: list[Any]) -> list[Exchange]:
+    """The exchanges of those rows that can be read; `Store.verify` tells of the others."""
+    found = []
+    for row in rows:
+        try:
+            found.append(exchange_of(row))
+        except ValueError:
+            continue
+    return found
+
+
+def conversation_of(row: Any) -> Conversation:
+    """Out of CONVERSATION and the count of its exchanges."""
+    return Conversation(*row)
+
+
+def verdict_of(row: Any) -> Verdict:
+    """Out of VERDICT."""
+    left, right, left_adapter, right_adapter = row[2:6]
+    dialog, vote, blind = dialog_of(row[1]), Vote(row[6]), bool(row[7])
+    return Verdict(dialog, left, right, left_adapter, right_adapter, vote, blind, row[0], row[8])
+
+
+def preference_of(row: Any) -> Preference:
+    """Out of PREFERENCE."""
+    row_id, dialog, chosen, rejected, source, exchange_id, created = row
+    return Preference(dialog_of(dialog), chosen, rejected, source, exchange_id, row_id, created)
+
+
+def dialog_json(dialog: tuple[Message, ...]) -> str:
+    """A dialog as JSON: `role`, `content`, and what differs from the defaults."""
+    return json.dumps([_message_json(said) for said in dialog], ensure_ascii=False, separators=(",", ":"))
+
+
+def dialog_of(text: str) -> tuple[Message, ...]:
+    """The dialog that `dialog_json` wrote."""
+    return tuple(Message(**said) for said in json.loads(text))
+
+
+def clean(text: str) -> str:
+    """The text with halves of surrogate pairs, which have no UTF-8, replaced by U+FFFD."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _message_json(said: Message) -> dict[str, object]:
+    found: dict[str, object] = {"role": said.role, "content": clean(said.content)}
+    if not said.kept:
+        found["kept"] = False
+    if said.tags_allowed:
+        found["tags_allowed"] = True
+    return found

@@ -1,0 +1,116 @@
+"""What callers hand to the store and get from it, besides the values of `corpora.dialog`.
+
+Frozen; holds no SQL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from corpora.dialog import Exchange, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which exchanges to show; empty fields do not filter.
+
+    `text` is searched in prompts and replies: all of its words must occur, "words in quotes" in that order.
+    `trained_in` is a version (`NAME/vN`) that has seen the exchange as it stands; lengths are characters.
+    """
+
+    text: str = ""
+    statuses: tuple[Status, ...] = ()
+    tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    adapter: str = ""
+    corrected: bool | None = None
+    trained: bool | None = None
+    since: float | None = None
+    until: float | None = None
+    scripts: tuple[str, ...] = ()
+    shortest: int | None = None
+    longest: int | None = None
+    trained_in: str = ""
+    rating: int | None = None
+    conversation_id: int | None = None
+
+
+KEPT = Filter(statuses=(Status.KEPT,))
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Counts that screens show."""
+
+    exchanges: int
+    by_status: dict[Status, int]
+    by_source: dict[str, int]
+    corrected: int
+    preferences: int
+    verdicts: int
+    trained: int
+    conversations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a histogram: from `start` up to the next bar's start, and how many fall into it."""
+
+    start: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A reply that a correction replaced, and when."""
+
+    reply: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedTurn:
+    """One exchange of an imported dialog.
+
+    `status` overrides the import's own; `instruction` counts the characters of the prompt that are the
+    instruction of an Alpaca row whose `input` follows it.
+    """
+
+    prompt: str
+    reply: str
+    kept: bool = True
+    status: Status | None = None
+    instruction: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedDialog:
+    """A dialog to import; `key` is a hash of its content: one that is there already is not added again."""
+
+    turns: tuple[ImportedTurn, ...]
+    system: str | None
+    source: str
+    key: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Exchanges from the first of a branch to its last wanted one, and the ids that this branch stands for."""
+
+    exchanges: tuple[Exchange, ...]
+    wanted: frozenset[int] = field(default_factory=frozenset)
+
+
+def content_key(parts: Sequence[str | None]) -> str:
+    """A hash of texts in their order: 32 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode("ascii")).hexdigest()[:32]
+
+
+def dialog_key(system: str | None, turns: Sequence[ImportedTurn]) -> str:
+    """The key of a dialog: of its system prompt, prompts and replies, blanks around them aside."""
+    parts = [part.strip() for turn in turns for part in (turn.prompt, turn.reply)]
+    return content_key([system and system.strip(), *parts])
