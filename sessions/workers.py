@@ -114,10 +114,10 @@ class Workers:
             self._flag.set(False)
 
     async def close(self) -> None:
-        """Let the waiting worker go; running ones notice that the host ends, and write a checkpoint."""
+        """End the waiting worker; running ones notice that the host ends, and write a checkpoint."""
         if self._waiting is not None:
-            assert self._waiting.process.stdin is not None
-            self._waiting.process.stdin.close()
+            self._waiting.process.kill()  # it holds nothing yet
+            await asyncio.to_thread(self._waiting.process.communicate)
         self._flag.close()
         self._flag_path.unlink(missing_ok=True)
 
