@@ -1,0 +1,192 @@
+"""The engine that the host drives: one base, its adapters, replies as events.
+
+Knows nothing of sockets or screens; all calls come from one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+
+from sessions.engine import adapters, share
+from sessions.engine.adapters import Adapter, Residents, Timer
+from sessions.engine.base import LoadedBase
+from sessions.engine.contract import Step
+from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
+from sessions.engine.detokenize import Detokenizer
+from sessions.engine.errors import free_memory, memory_errors
+from sessions.engine.fitting import DialogTooLong, Fitted, fit_prompt
+from sessions.engine.forward import Forward
+from sessions.engine.kv import ROWS, KvStore
+from sessions.engine.sampling import Sampler
+from sessions.errors import LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
+from sessions.paths import Paths
+from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
+from sessions.registry import Registry
+
+PROBE = 8
+LOUD = 64.0
+
+
+@dataclass(slots=True)
+class Column:
+    """One reply as it grows."""
+
+    words: Detokenizer
+    tokens: int = 0
+    untold: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def token(self, request: str, index: int, text: str) -> Token:
+        """The event for settled text, with all ids since the last one."""
+        told, self.untold = self.untold, 0
+        return Token(id=request, text=text, column=index, tokens=told)
+
+
+class LocalEngine:
+    """One loaded base with its resident adapters (`contract.Engine`)."""
+
+    def __init__(self, base: LoadedBase, paths: Paths) -> None:
+        self.base = base
+        self._registry = Registry(paths)
+        self._residents = Residents(base.model)
+        layers = int(base.model.config.get_text_config().num_hidden_layers)
+        self._kv = KvStore(layers, base.info.context, rows=1 if base.device.type == "cuda" else ROWS)
+        self._forward = Forward(base.model, self._kv, base.device)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model as screens show it; its memory counts what is reserved for keys and values."""
+        return msgspec.structs.replace(self.base.info, memory=self.base.manifest.size + self._kv.bytes())
+
+    def resident(self) -> tuple[str, ...]:
+        """Adapters in memory, the last used first."""
+        return self._residents.names()
+
+    def load_adapter(self, adapter: str) -> AdapterLoaded:
+        """Make `NAME/vN` resident and probe it; a failed load leaves what was resident.
+
+        Raises AdapterNotFound, AdapterDamaged, AdapterMismatch, OutOfMemory.
+        """
+        timer = Timer()
+        if adapter == BASE:
+            return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
+        folder = self._registry.folder(adapter)
+        held = self._residents.get(adapter)
+        if held is not None and held.stamp == adapters.stamp(folder):
+            return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
+        with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
+            fresh = adapters.read(adapter, folder, self.base.model, self.base.device, self.base.dtype)
+            self._residents.wrap(fresh)
+            self._probe(fresh, folder)
+            self._residents.add(fresh)
+        return AdapterLoaded(adapter=adapter, digest=fresh.digest, seconds=timer.seconds)
+
+    @torch.inference_mode()
+    def _probe(self, fresh: Adapter, folder: Path) -> None:
+        ids = torch.arange(PROBE, device=self.base.device)[None] % self.base.model.config.vocab_size
+        both = ids.expand(2, -1)
+        for strength in (1.0, LOUD):
+            self._residents.activate([(None, 0.0), (fresh, strength)])
+            plain, tuned = self.base.model(input_ids=both, use_cache=False).logits
+            if strength == 1.0 and not tuned.isfinite().all():
+                raise adapters.damaged(folder, "the model computes no finite numbers with it")
+            if not torch.equal(plain, tuned) or fresh.empty:
+                return
+        raise adapters.damaged(folder, "it changes nothing although its weights are not zero")
+
+    def generate(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
+        """Replies to one request (`contract.Engine.generate`)."""
+        timer = Timer()
+        fitted = self._fit(request)
+        job = self._job(request, fitted.ids, stopped)
+        columns = [Column(Detokenizer(self.base.words)) for _ in request.adapters]
+        try:
+            with memory_errors("writing a reply", "What was written so far is kept."):
+                for step in decode(job, self._forward, self._kv):
+                    if isinstance(step, Started):
+                        yield self._prefilled(request, fitted, step, timer)
+                        timer = Timer()
+                    else:
+                        yield from _events(request, columns[step.column], step, timer)
+        except OutOfMemory:
+            self._kv.drop()
+            free_memory()
+            raise
+
+    def _fit(self, request: Generate) -> Fitted:
+        context = self.base.info.context
+        room = min(request.sampling.max_new_tokens, max(context // 4, 1))
+        try:
+            return fit_prompt(request.dialog, self.base.words.vocabulary, context - room)
+        except DialogTooLong as error:
+            raise PromptTooLong(
+                f"The prompt does not fit: {error.what} The model looks at {context} tokens, "
+                f"{room} of them kept for the reply.",
+                data="Nothing was sent; the prompt is still there.",
+                remedy="Shorten the prompt or the system prompt, or lower max_new_tokens.",
+            ) from error
+
+    def _job(self, request: Generate, ids: list[int], stopped: Callable[[], bool]) -> Job:
+        if not 1 <= len(request.adapters) <= ROWS:
+            raise UsageError(f"One to {ROWS} replies can be written side by side, not {len(request.adapters)}.")
+        mix = [self._adapter(name, request.strength) for name in request.adapters]
+        self._residents.activate(mix)
+        size = int(self.base.model.config.vocab_size)
+        return Job(
+            keys=[f"{adapter.digest}*{strength}" if adapter else BASE for adapter, strength in mix],
+            samplers=[Sampler(request.sampling, ids, size, self.base.device) for _ in mix],
+            ids=ids,
+            most=min(request.sampling.max_new_tokens, self.base.info.context - len(ids)),
+            ends=self.base.words.ends,
+            stopped=stopped,
+            narrow=lambda column: self._residents.activate([mix[column]]),
+        )
+
+    def _adapter(self, name: str, strength: float) -> tuple[Adapter | None, float]:
+        if name == BASE or strength == 0:
+            return None, 0.0
+        self.load_adapter(name)
+        return self._residents.get(name), strength
+
+    def _prefilled(self, request: Generate, fitted: Fitted, step: Started, timer: Timer) -> Prefilled:
+        return Prefilled(
+            id=request.id,
+            prompt_tokens=len(fitted.ids),
+            reused_tokens=step.reused,
+            dropped_exchanges=fitted.dropped_exchanges,
+            context=self.base.info.context,
+            seconds=timer.seconds,
+        )
+
+    def share_base(self, folder: Path) -> Path | None:
+        """A manifest in `folder` from which a worker takes the frozen base, or None where that cannot be."""
+        try:
+            return share.offer(self.base, folder)
+        except (LlamaTuiError, OSError, RuntimeError):
+            return None
+
+    def close(self) -> None:
+        """Give back the memory."""
+        self._kv.drop()
+        free_memory()
+
+
+def _events(request: Generate, column: Column, step: Drawn | Ended, timer: Timer) -> Iterator[Step]:
+    if isinstance(step, Drawn):
+        column.tokens += 1
+        column.untold += 1
+        text = column.words.push(step.token)
+    else:
+        text = column.words.finish()
+    if text:
+        yield column.token(request.id, step.column, text)
+    if isinstance(step, Ended):
+        yield ColumnEnded(
+            id=request.id, finish=step.finish, column=step.column, tokens=column.tokens, seconds=timer.seconds
+        )
