@@ -1,0 +1,118 @@
+"""Data homes for tests and pictures of the screens: exchanges, adapters and runs as people have them.
+
+Everything is written through the public store, registry and event log.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from corpora.dialog import Finish, Status, Verdict, Vote
+from corpora.dialog import Message as Said
+from corpora.store import Store
+from sessions.lineage import Lineage
+from sessions.paths import Paths, private_folder
+from sessions.registry import Registry
+from sessions.settings import Settings
+from sessions.training import events
+from sessions.training import recipe as recipes
+from sessions.workspace import Workspace
+from tui.app import LlamaTuiApp
+
+HOSTILE = "[/INST] [bold]red[/bold] \x1b]52;c;aGk=\x07 \x9b31m \u202eback"
+TALK = (
+    ("What is QLoRA?", "Fine-tuning of a small LoRA adapter on top of a base model that is frozen in 4 bits."),
+    ("سلام، حالت چطور است؟", "سلام! من خوبم و می‌توانم کمک کنم."),
+    ("请用一句话介绍你自己。", "我是一个在终端里运行的小型语言模型。"),
+    ("Say it with emoji 🙂👩‍👩‍👧", "Gladly 🎉🦙"),
+    (HOSTILE, "A reply with [/INST] and <<SYS>> and \x1b[2J in it"),
+    ("Write a loop in Python", "```python\nfor number in range(3):\n    print(number)\n```"),
+)
+
+
+def workspace(paths: Paths, **settings: object) -> Workspace:
+    """A workspace on a test's own home."""
+    private_folder(paths.home)
+    return Workspace(paths, Settings(**settings))  # type: ignore[arg-type]
+
+
+def app_on(paths: Paths, model: str = "fake") -> LlamaTuiApp:
+    """The app on that home."""
+    return LlamaTuiApp(workspace(paths), model)
+
+
+def say(store: Store, prompt: str, reply: str, *, after: int | None = None, talk: int | None = None) -> int:
+    """One finished exchange; returns its id."""
+    talk = store.start_conversation().id if talk is None else talk
+    begun = store.begin(talk, after, prompt, model="fake")
+    return store.finish(begun.id, reply, Finish.EOS, tokens=len(reply.split()), seconds=0.5).id
+
+
+def fill_corpus(paths: Paths, count: int = 40) -> list[int]:
+    """Single exchanges in all states, some corrected, tagged and noted, and one dialog of three turns."""
+    private_folder(paths.home)
+    with Store(paths.corpus) as store:
+        assert isinstance(store, Store)
+        ids = [say(store, f"{TALK[n % 6][0]} ({n})", TALK[n % 6][1]) for n in range(count)]
+        store.set_status(ids[::3], Status.KEPT)
+        store.set_status(ids[1::7], Status.REJECTED)
+        store.set_status(ids[2::9], Status.DEFERRED)
+        store.set_tags(ids[:5], ("python", "short"))
+        store.correct(ids[0], "QLoRA trains a LoRA adapter on a base model that stays frozen in 4 bits.")
+        store.set_note(ids[0], "Asked in the first week.")
+        talk = store.start_conversation().id
+        first = say(store, "My cat is called Mouse.", "A fine name for a cat.", talk=talk)
+        second = say(store, "What is she called?", "Mouse.", after=first, talk=talk)
+        return [*ids, first, second, say(store, "And who is Mouse?", "Your cat.", after=second, talk=talk)]
+
+
+def peft_folder(folder: Path, rank: int = 8, seed: int = 0) -> Path:
+    """The smallest folder that counts as a PEFT adapter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+    weights = struct.pack("<Q", len(header)) + header + struct.pack("<f", float(seed))
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 16}))
+    return folder
+
+
+def publish(paths: Paths, name: str = "mine", parent: str = "base", **facts: object) -> str:
+    """One version in the registry; returns `NAME/vN`."""
+    registry = Registry(paths)
+    staged = peft_folder(registry.stage(name), seed=len(registry.all()))
+    known = {"rows": 20, "steps": 40, "loss": 0.5, "held_out": 0.9, "run": "20250101-120000-aaaa", **facts}
+    lineage = Lineage(adapter=name, version=0, parent=parent, base_model="fake", **known)  # type: ignore[arg-type]
+    return registry.publish(staged, lineage)
+
+
+def fill_adapters(paths: Paths) -> list[str]:
+    """Three versions of one adapter, the last one worse, and one of another."""
+    scores = tuple(
+        events.Scored(subset=name, base=base, parent=base / 2, new=new, examples=20)
+        for name, base, new in (("new", 2.4, 0.4), ("old", 2.1, 0.8), ("held_out", 2.2, 1.1))
+    )
+    first = publish(paths, rows=12, steps=24, loss=0.8, held_out=1.31)
+    second = publish(paths, parent=first, rows=30, steps=60, loss=0.41, held_out=1.02, scores=scores)
+    worse = "On rows taught before its loss is 1.42, the parent's 0.80."
+    third = publish(paths, parent=second, rows=9, steps=18, loss=0.2, held_out=1.4, worse=worse, scores=scores)
+    other = publish(paths, "persian", rows=100, steps=80, loss=1.2, held_out=1.5)
+    Registry(paths).use(second)
+    return [first, second, third, other]
+
+
+def vote(store: Store, left: str, right: str, choice: Vote, prompt: str = "Who are you?") -> None:
+    """One vote on two replies."""
+    store.add_verdict(Verdict((Said("user", prompt),), "I am left.", "I am right.", left, right, choice, True))
+
+
+def run_folder(paths: Paths, run: str, *, parent: str = "base", recipe: recipes.Recipe | None = None) -> Path:
+    """A prepared run: recipe and first event."""
+    folder = private_folder(paths.run(run))
+    recipes.save(recipe or recipes.Recipe(), folder / "recipe.toml")
+    created = events.RunCreated(
+        run=run, model="fake", adapter="mine", parent=parent, snapshot="0" * 64, new_rows=12, replayed_rows=4
+    )
+    events.append(folder, created)
+    return folder
