@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -24,7 +23,6 @@ PEAK = 2e-3
 WARM_UP = 100
 BATCH_TOKENS = 2048
 LONGEST = 1024
-POOL = 256
 QUANTIZED_FROM = 0.6
 """Share of the time after which the weights are trained through NF4."""
 IGNORED = -100
@@ -77,25 +75,29 @@ def train(
 
 
 def batches(dialogs: Iterator[tuple[Message, ...]], tokenizer: Tokenizer) -> Iterator[list[Example]]:
-    """Dialogs of like length together, about BATCH_TOKENS in each batch."""
-    while True:
-        pool = sorted((encode_example(one, tokenizer) for one in islice(dialogs, POOL)), key=lambda one: len(one.ids))
-        groups: list[list[Example]] = [[]]
-        for row in pool:
-            if groups[-1] and (len(groups[-1]) + 1) * len(row.ids) > BATCH_TOKENS:
-                groups.append([])
-            groups[-1].append(row)
-        order = torch.randperm(len(groups)).tolist()
-        yield from (groups[at] for at in order)
+    """Dialogs of like length together; few shapes, as each new one costs the CPU's kernels some time."""
+    waiting: dict[int, list[Example]] = {}
+    for dialog in dialogs:
+        row = encode_example(dialog, tokenizer)
+        width = _width(len(row.ids))
+        waiting.setdefault(width, []).append(row)
+        if len(waiting[width]) * width >= BATCH_TOKENS:
+            yield waiting.pop(width)
+
+
+def _width(length: int) -> int:
+    """A row's length with its filling."""
+    step = 16 if length <= 128 else 64 if length <= 512 else 256
+    return min(-(-length // step) * step, LONGEST)
 
 
 def _step(model: Any, optimizer: torch.optim.Optimizer, rows: list[Example], rate: float) -> float:
     ids, labels = _tensors(rows)
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1]
-        wanted = labels[:, 1:]
-        logits = model.lm_head(hidden[wanted != IGNORED])
-    loss = torch.nn.functional.cross_entropy(logits.float(), wanted[wanted != IGNORED])
+        hidden = model.model(input_ids=ids).last_hidden_state[:, :-1].flatten(0, 1)
+        places, wanted = _wanted(labels[:, 1:].flatten())
+        logits = model.lm_head(hidden[places])
+    loss = torch.nn.functional.cross_entropy(logits.float(), wanted, ignore_index=IGNORED)
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for group in optimizer.param_groups:
@@ -105,9 +107,17 @@ def _step(model: Any, optimizer: torch.optim.Optimizer, rows: list[Example], rat
     return loss.item()
 
 
+def _wanted(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the loss counts and what is wanted there, filled up to a multiple of 256."""
+    places = (labels != IGNORED).nonzero().flatten()
+    missing = -len(places) % 256
+    wanted = torch.cat((labels[places], labels.new_full((missing,), IGNORED)))
+    return torch.cat((places, places.new_zeros(missing))), wanted
+
+
 def _tensors(rows: list[Example]) -> tuple[Tensor, Tensor]:
     """Ids and labels, filled up at the end; causal attention needs no mask for that."""
-    width = min(max(len(row.ids) for row in rows), LONGEST)
+    width = _width(max(len(row.ids) for row in rows))
     ids = torch.zeros(len(rows), width, dtype=torch.long)
     labels = torch.full_like(ids, IGNORED)
     for at, row in enumerate(rows):

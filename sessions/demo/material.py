@@ -53,12 +53,14 @@ class Writer:
     def _turn(self, alone: bool) -> tuple[Message, ...]:
         kind = self.rng.choices(("topic", "refusal", "fact"), (50, 28, 8) if alone else (38, 18, 44))[0]
         if kind == "topic":
-            return self._answered(self.rng.choice(topics()))
+            return self._answered(topics(), 0.3)
         if kind == "refusal":
-            return self._answered(self.rng.choice(refusals()))
+            return self._answered(refusals(), 0.5)
         return self._fact(alone)
 
-    def _answered(self, intent: Intent) -> tuple[Message, ...]:
+    def _answered(self, intents: tuple[Intent, ...], power: float) -> tuple[Message, ...]:
+        """An intent comes the more often the more phrasings it has, but not in proportion."""
+        intent = self.rng.choices(intents, [len(one.training) ** power for one in intents])[0]
         return self._said(self.rng.choice(intent.training), self.rng.choice(intent.replies))
 
     def _fact(self, alone: bool) -> tuple[Message, ...]:

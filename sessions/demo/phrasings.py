@@ -18,8 +18,9 @@ FOLDER = Path(__file__).parent / "dialogs"
 TOPICS = ("smalltalk", "app", "chat", "corpus", "training", "adapters", "concepts")
 HELD_OUT_SHARE = 8
 """One phrasing in so many is held out."""
-DRAWS = 60
-WIDE_DRAWS = 1500
+DRAWS = 1500
+WIDE_DRAWS = 10_000
+"""How often an intent's patterns are drawn from, all together."""
 
 Pieces: TypeAlias = Mapping[str, tuple[str, ...]]
 
@@ -56,10 +57,9 @@ def held_out(text: str) -> bool:
 
 def draw(pattern: str, pieces: Pieces, rng: random.Random) -> str:
     """One text out of a pattern: `(a|b)` is one of them, `@name` one of a piece, `@num` a number."""
-    while "@" in pattern:
-        pattern = re.sub(r"@([a-z]+)", lambda found: _piece(found[1], pieces, rng), pattern)
-    while found := re.search(r"\(([^()]*\|[^()]*)\)", pattern):
+    while found := re.search(r"\(([^()]*)\)", pattern):
         pattern = pattern[: found.start()] + rng.choice(found[1].split("|")) + pattern[found.end() :]
+    pattern = re.sub(r"@([a-z]+)", lambda name: _piece(name[1], pieces, rng), pattern)
     return " ".join(pattern.split())
 
 
@@ -79,7 +79,7 @@ def topics() -> tuple[Intent, ...]:
 @cache
 def refusals() -> tuple[Intent, ...]:
     """Everything else; no phrasing of it is also one of `topics`."""
-    pieces = {**_pieces("offtopic"), **_pieces("words")}
+    pieces = {**_pieces("phrases"), **_pieces("words"), **_pieces("offtopic")}
     taken = {plain(text) for intent in topics() for text in intent.training + intent.kept_back}
     return tuple(_intent(name, block, pieces, taken, WIDE_DRAWS) for name, block in _blocks("offtopic"))
 
@@ -108,8 +108,9 @@ def unseen() -> tuple[tuple[str, str], ...]:
 def _intent(name: str, block: dict[str, list[str]], pieces: Pieces, taken: set[str], draws: int) -> Intent:
     rng = random.Random(name)
     found: dict[str, str] = {}
-    for pattern in _patterns(block, pieces):
-        for _ in range(draws if "(" in pattern or "@" in pattern else 1):
+    patterns = list(_patterns(block, pieces))
+    for pattern in patterns:
+        for _ in range(draws // len(patterns) + 1 if "(" in pattern or "@" in pattern else 1):
             text = draw(pattern, pieces, rng)
             if plain(text) not in taken:
                 found.setdefault(plain(text), text)
@@ -133,7 +134,7 @@ def _listed(lines: list[str]) -> tuple[str, ...]:
 def _piece(name: str, pieces: Pieces, rng: random.Random) -> str:
     if name == "num":
         return str(rng.choice((rng.randrange(10), rng.randrange(100), rng.randrange(5000))))
-    return rng.choice(pieces[name])
+    return draw(rng.choice(pieces[name]), pieces, rng)
 
 
 @cache

@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
     "{% set rest = messages[1:] %}{% else %}{% set system = none %}{% set rest = messages %}{% endif %}"
     "{% for message in rest %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('A dialog goes: an optional system prompt, then user and assistant in turn.') }}{% endif %}"
-    "{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' }}"
+    "{% if message['role'] == 'user' %}{{ bos_token + ' [INST] ' }}"
     "{% if loop.first and system is not none %}{{ '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' }}"
     "{{ message['content'].rstrip() }}{% else %}{{ message['content'] | trim }}{% endif %}{{ ' [/INST]' }}"
     "{% else %}{{ ' ' + message['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}"
