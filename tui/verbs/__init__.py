@@ -1,0 +1,1 @@
+"""One module for each group of verbs; `grammar` names them, `tui.cli` calls them."""

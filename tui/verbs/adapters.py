@@ -1,0 +1,187 @@
+"""`adapters`: list, show, use, roll back, rename, remove, bring in and take out versions.
+
+Knows nothing of weights: the registry does.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sessions.errors import Cancelled
+from sessions.lineage import Branch, Lineage
+from sessions.protocol import BASE
+from tui.verbs.call import Call
+from tui.verbs.runs import day
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of `adapters list --json`."""
+
+    adapter: str
+    current: bool
+    parent: str
+    base_model: str
+    rows: int
+    steps: int
+    rank: int
+    loss: float | None
+    held_out: float | None
+    worse: str
+    created: float
+    run: str
+
+
+def list_versions(call: Call) -> int:
+    """Every version below its parent; damaged ones are told on stderr."""
+    registry = call.workspace.registry
+    tree = registry.tree()
+    for name in registry.names():
+        for error in registry.damaged(name):
+            call.output.problem(error)
+    if call.output.json:
+        call.output.document([_version(branch.lineage, branch.current) for branch in tree])
+    elif tree:
+        call.output.table(
+            ("VERSION", "IN USE", "FROM", "ROWS", "STEPS", "LOSS", "HELD OUT", "BASE MODEL", "WHEN"),
+            [(_indented(branch), *_cells(branch.lineage, branch.current)) for branch in tree],
+            right=("ROWS", "STEPS", "LOSS", "HELD OUT"),
+        )
+    else:
+        call.output.note("There is no adapter yet. `llama-tui train` makes one out of what is kept.")
+    return 0
+
+
+def show(call: Call) -> int:
+    """One version's lineage."""
+    lineage = call.workspace.registry.lineage(call.given.adapter)
+    if call.output.json:
+        call.output.document(lineage)
+        return 0
+    for name, value in _facts(call, lineage):
+        if value:
+            call.output.say(f"{name:<11}{value}")
+    return 0
+
+
+def use(call: Call) -> int:
+    """Make a version the current one of its name."""
+    registry = call.workspace.registry
+    address = registry.resolve(call.given.adapter)
+    if address != BASE:
+        registry.use(address)
+    return _told(call, {"adapter": address}, f"{address} is in use from the next chat on.")
+
+
+def rollback(call: Call) -> int:
+    """Make the parent current."""
+    now = call.workspace.registry.rollback(call.given.name)
+    return _told(call, {"adapter": now}, f"{call.given.name} stands at {now} now.")
+
+
+def rename(call: Call) -> int:
+    """Rename an adapter with all its versions."""
+    call.workspace.registry.rename(call.given.name, call.given.new)
+    return _told(call, {"adapter": call.given.new}, f"{call.given.name} is called {call.given.new} now.")
+
+
+def remove(call: Call) -> int:
+    """Remove a version or a name."""
+    asked = call.given.adapter
+    _confirm(call, f"Remove {asked} for good?")
+    call.workspace.registry.remove(asked)
+    return _told(call, {"removed": asked}, f"{asked} is removed.")
+
+
+def bring_in(call: Call) -> int:
+    """Copy a PEFT folder in."""
+    folder = Path(call.given.folder).expanduser()
+    address = call.workspace.registry.import_folder(folder, call.given.name or folder.resolve().name)
+    return _told(call, {"adapter": address}, f"{address} is here.")
+
+
+def export(call: Call) -> int:
+    """Copy a version out."""
+    target = Path(call.given.folder).expanduser()
+    call.workspace.registry.export(call.given.adapter, target)
+    return _told(call, {"folder": str(target)}, f"{call.given.adapter} is written to {target}.")
+
+
+def _told(call: Call, document: dict[str, str], text: str) -> int:
+    if call.output.json:
+        call.output.document(document)
+    call.output.say(text)
+    return 0
+
+
+def _confirm(call: Call, question: str) -> None:
+    """Ask where a person sits there. Raises Cancelled."""
+    if call.given.yes or call.output.json or not (sys.stdin.isatty() and call.output.err.isatty()):
+        return
+    call.output.note(f"{question} [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Cancelled("Nothing was removed.")
+
+
+def _version(lineage: Lineage, current: bool) -> Version:
+    return Version(
+        adapter=lineage.address,
+        current=current,
+        parent=lineage.parent,
+        base_model=lineage.base_model,
+        rows=lineage.rows,
+        steps=lineage.steps,
+        rank=lineage.rank,
+        loss=lineage.loss,
+        held_out=lineage.held_out,
+        worse=lineage.worse,
+        created=lineage.created,
+        run=lineage.run,
+    )
+
+
+def _indented(branch: Branch) -> str:
+    return ("└" + "─" * (branch.depth - 1) + " " if branch.depth else "") + branch.lineage.address
+
+
+def _cells(lineage: Lineage, current: bool) -> tuple[object, ...]:
+    return (
+        "✓" if current else "",
+        lineage.parent,
+        lineage.rows,
+        lineage.steps,
+        _figure(lineage.loss),
+        _figure(lineage.held_out),
+        lineage.base_model,
+        day(lineage.created),
+    )
+
+
+def _facts(call: Call, lineage: Lineage) -> list[tuple[str, str]]:
+    scores = [
+        f"{score.subset}: base {score.base:.3f}, parent {score.parent:.3f}, this {score.new:.3f}"
+        for score in lineage.scores
+    ]
+    return [
+        ("version", lineage.address),
+        ("from", lineage.parent),
+        ("base model", lineage.base_model),
+        ("run", lineage.run),
+        ("rows", str(lineage.rows)),
+        ("steps", str(lineage.steps)),
+        ("rank", str(lineage.rank)),
+        ("loss", _figure(lineage.loss)),
+        ("held out", _figure(lineage.held_out)),
+        ("scores", " · ".join(scores)),
+        ("worse", lineage.worse),
+        ("note", lineage.note),
+        ("content", lineage.digest),
+        ("made", day(lineage.created)),
+        ("folder", str(call.workspace.registry.folder(lineage.address))),
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

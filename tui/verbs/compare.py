@@ -1,0 +1,153 @@
+"""`compare`: prompts answered by two adapters from one batch, side by side.
+
+Knows nothing of votes; saves nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from corpora.dialog import Message
+from corpora.errors import UsageError
+from corpora.llama2 import render
+from sessions.client import Client
+from sessions.comparing import Comparison
+from sessions.protocol import BASE, ColumnEnded, Failed, Token
+from tui.output_columns import columns
+from tui.verbs.call import Call, given_text, piped_text
+
+LARGEST = 64 << 20
+"""Bytes of a file of prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One column."""
+
+    adapter: str
+    reply: str
+    finish: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One prompt and its two replies, in the order of `-a` and `-b`."""
+
+    prompt: str
+    replies: tuple[Reply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """What `compare --json` prints."""
+
+    model: str
+    a: str
+    b: str
+    comparisons: tuple[Compared, ...]
+
+
+def compare(call: Call) -> Coroutine[Any, Any, int]:
+    """Answer the prompts given, those of a file, or stdin's."""
+    return _compare(call, _prompts(call))
+
+
+async def _compare(call: Call, prompts: list[str]) -> int:
+    pair = _pair(call)
+    done = []
+    async with call.client() as client:
+        await call.ready(client)
+        for number, prompt in enumerate(prompts, 1):
+            if len(prompts) > 1:
+                call.output.say(f"{number}/{len(prompts)}  {prompt}", "cyan")
+            done.append(await _one(call, client, prompt, pair))
+    if call.output.json:
+        call.output.document(Comparisons(call.model, *pair, tuple(done)))
+    return 0
+
+
+def _pair(call: Call) -> tuple[str, str]:
+    registry = call.workspace.registry
+    first = registry.resolve(call.given.first)
+    second = registry.resolve(call.given.second) if call.given.second else call.adapter
+    if first == second:
+        raise UsageError(
+            f"Both sides would be {first}.",
+            data="Nothing was asked.",
+            remedy="Name the adapter with `-b NAME`; `llama-tui adapters list` shows them."
+            if first == BASE
+            else "Name two different ones with -a and -b.",
+        )
+    return first, second
+
+
+async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -> Compared:
+    system = [Message("system", call.system)] if call.system else []
+    dialog = (*system, Message("user", prompt))
+    render(dialog)  # refuses tags before anything is sent
+    comparison = Comparison(dialog, pair)
+    with columns(call.output, pair) as shown:
+        async with aclosing(comparison.ask(client, call.sampling())) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case Token(text=text, column=column):
+                        shown.feed(column, text)
+                    case ColumnEnded(column=column):
+                        shown.end(column)
+                    case Failed(failure=failure):
+                        raise failure.error()
+    return Compared(prompt, tuple(_reply(comparison, column) for column in range(len(pair))))
+
+
+def _reply(comparison: Comparison, column: int) -> Reply:
+    ended = comparison.ended[column] or ColumnEnded(finish="stopped")  # type: ignore[arg-type]
+    text = comparison.replies[column].strip()
+    return Reply(comparison.columns[column], text, str(ended.finish), ended.tokens, round(ended.seconds, 4))
+
+
+def _prompts(call: Call) -> list[str]:
+    typed = [given_text(prompt) for prompt in call.given.prompt if prompt != "-"]
+    if call.given.prompts:
+        typed += _read(Path(call.given.prompts)) if call.given.prompts != "-" else _split(piped_text("prompt"))
+    elif "-" in call.given.prompt or (not typed and not sys.stdin.isatty()):
+        typed.append(piped_text("prompt"))
+    prompts = [prompt.strip() for prompt in typed if prompt.strip()]
+    if not prompts:
+        raise UsageError(
+            "No prompt was given.", remedy="Write prompts after `compare`, or name a file: --prompts FILE."
+        )
+    return prompts
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise UsageError(f"{path} is larger than {LARGEST >> 20} MB.", remedy="Give a file of prompts.")
+        return _split(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}.", data="Nothing was asked.", remedy="Give a text file in UTF-8."
+        ) from error
+
+
+def _split(text: str) -> list[str]:
+    return [_prompt_of(line) for line in text.splitlines() if line.strip()]
+
+
+def _prompt_of(line: str) -> str:
+    """A line of text, or the `prompt` of a JSON object."""
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(msgspec.json.decode(line, type=dict[str, Any])["prompt"])
+    except (msgspec.MsgspecError, KeyError):
+        return line

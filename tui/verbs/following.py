@@ -1,0 +1,55 @@
+"""A run followed to its end: progress on stderr, with `--json` its events on stdout; the exit code.
+
+The run itself goes on whatever happens here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from sessions.training import runs
+from sessions.training.events import AnyRunEvent, Sampled, Scored, Warned
+from sessions.training.runs import RunState
+from tui.verbs import progress
+from tui.verbs.call import Call
+
+
+async def follow_run(call: Call, run: str) -> int:
+    """Follow to the end; 0 where a version was published."""
+    state = RunState(run)
+    try:
+        async for event in runs.follow(call.workspace.paths, run):
+            state.apply(event)
+            _tell(call, state, event)
+    except asyncio.CancelledError:
+        call.output.note(
+            f"The run goes on. `llama-tui runs follow {run}` shows it again, `llama-tui runs stop {run}` ends it."
+        )
+        raise
+    return conclude(call, state)
+
+
+def conclude(call: Call, state: RunState) -> int:
+    """Say how it came out. Raises what it failed with."""
+    if state.failure is not None:
+        raise state.failure.error()
+    call.output.say(progress.ended(state))
+    if found := progress.figures(state):
+        call.output.say(found)
+    if state.published is not None and state.published.worse:
+        call.output.note(f"{state.published.adapter} is not swapped in by itself: {state.published.worse}", "yellow")
+    return 0 if state.published is not None else 1
+
+
+def _tell(call: Call, state: RunState, event: AnyRunEvent) -> None:
+    if call.output.json:
+        call.output.row(event)
+    match event:
+        case Warned(text=text):
+            call.output.note(text, "yellow")
+        case Sampled(prompt=prompt, reply=reply):
+            call.output.note(f"{prompt} → {reply}", "dim")
+        case Scored():
+            pass
+        case _ if not state.over:
+            call.output.progress(progress.going(state))

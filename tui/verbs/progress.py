@@ -1,0 +1,62 @@
+"""A run in words: one line while it goes on, one when it is over. Pure functions over `RunState`.
+
+Knows nothing of where the words are shown.
+"""
+
+from __future__ import annotations
+
+from sessions.training.runs import RunState
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes as `640 MB` or `3.8 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def going(state: RunState) -> str:
+    """What a run is doing now."""
+    if not state.steps:
+        return f"{state.id}: {state.stage or state.phase}"
+    step = state.steps[-1]
+    planned = f"/{state.plan.steps}" if state.plan else ""
+    held_out = f", held-out {state.held_out[-1].loss:.3f}" if state.held_out else ""
+    return (
+        f"{state.id}: step {step.step}{planned}, loss {step.loss:.3f}{held_out}, "
+        f"{step.tokens_per_second:.0f} tokens/s, {duration(step.eta)} left"
+    )
+
+
+def short(state: RunState) -> str:
+    """The same for a toolbar."""
+    if not state.steps or not state.plan:
+        return f"training: {state.stage or state.phase}"
+    step = state.steps[-1]
+    return f"training {step.step}/{state.plan.steps}, loss {step.loss:.2f}, {duration(step.eta)} left"
+
+
+def ended(state: RunState) -> str:
+    """How a run came out."""
+    published = f" {state.published.adapter} is published." if state.published else " Nothing was published."
+    took = f" after {duration(state.ended - state.started)}" if state.ended and state.started else ""
+    return f"Run {state.id} {state.phase}{took}.{published}"
+
+
+def figures(state: RunState) -> str:
+    """Losses at the end, where there are any."""
+    parts = [f"loss {state.steps[-1].loss:.3f}"] if state.steps else []
+    parts += [f"held-out {state.held_out[-1].loss:.3f}"] if state.held_out else []
+    parts += [
+        f"{score.subset}: base {score.base:.3f}, parent {score.parent:.3f}, new {score.new:.3f}"
+        for score in state.scores
+    ]
+    return " · ".join(parts)

@@ -1,0 +1,211 @@
+"""`runs`: list, show, follow, stop and resume training runs.
+
+Knows nothing of workers: the host is asked, and a run's own folder tells the rest.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sessions.errors import HostUnreachable, UsageError
+from sessions.launch import resume_run
+from sessions.training import events, runs
+from sessions.training.runs import RunState
+from tui.verbs import progress
+from tui.verbs.call import Call
+from tui.verbs.following import conclude, follow_run
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One run of `runs list --json`. Times are seconds since the epoch."""
+
+    run: str
+    phase: str
+    model: str
+    adapter: str
+    parent: str
+    step: int
+    steps: int
+    loss: float | None
+    held_out: float | None
+    published: str | None
+    worse: str
+    failure: str | None
+    resumable: bool
+    created: float
+    ended: float
+
+
+def list_runs(call: Call) -> int:
+    """All runs, the newest first."""
+    lines = [_line(state) for state in runs.states(call.workspace.paths)]
+    if call.output.json:
+        call.output.document(lines)
+    elif lines:
+        call.output.table(
+            ("RUN", "STATE", "ADAPTER", "FROM", "STEPS", "LOSS", "HELD OUT", "PUBLISHED", "WHEN"),
+            [_cells(line) for line in lines],
+            right=("STEPS", "LOSS", "HELD OUT"),
+        )
+    else:
+        call.output.note("There is no run yet. `llama-tui train` starts one.")
+    return 0
+
+
+def show(call: Call) -> int:
+    """One run whole."""
+    state = _chosen(call)
+    if call.output.json:
+        call.output.document(state)
+        return 0
+    for name, value in _facts(call, state):
+        if value:
+            call.output.say(f"{name:<11}{value}")
+    for warning in state.warnings:
+        call.output.note(warning, "yellow")
+    return 0
+
+
+async def follow(call: Call) -> int:
+    """Follow a run from its first event to its end."""
+    state = _chosen(call)
+    if state.phase == "prepared" and not await _hosted(call, state):
+        raise UsageError(
+            f"The run {state.id} was prepared and never started.",
+            remedy=f"`llama-tui runs resume {state.id}` starts it.",
+        )
+    return await follow_run(call, state.id)
+
+
+async def stop(call: Call) -> int:
+    """Stop a run, and wait for its last word."""
+    state = _chosen(call, going=True)
+    save = not call.given.cancel
+    if not await _stopped_by_host(call, state, save):
+        _stop_alone(call, state, save)
+    async for event in runs.follow(call.workspace.paths, state.id):
+        if call.output.json:
+            call.output.row(event)
+    after = runs.state(call.workspace.paths, state.id)
+    if call.given.cancel and after.failure is None:
+        call.output.say(progress.ended(after))
+        return 0
+    return conclude(call, after)
+
+
+async def resume(call: Call) -> int:
+    """Have a worker take a run up again, and follow it."""
+    state = _chosen(call)
+    async with call.client(model=state.created.model if state.created else None) as client:
+        await call.ready(client)
+        runs.resume(call.workspace.paths, state.id)
+        await resume_run(client, state.id)
+        if not call.given.no_wait:
+            return await follow_run(call, state.id)
+    call.output.say(state.id)
+    if call.output.json:
+        call.output.document({"run": state.id})
+    return 0
+
+
+def _chosen(call: Call, *, going: bool = False) -> RunState:
+    """The run that is named; else the one going on, else (unless it has to go on) the newest."""
+    paths = call.workspace.paths
+    if call.given.run is not None:
+        return runs.state(paths, call.given.run)
+    states = runs.states(paths)
+    alive = [state for state in states if not state.over]
+    if not alive and (going or not states):
+        raise UsageError("No run is going on." if states else "There is no run yet.", data="Nothing was changed.")
+    return (alive or states)[0]
+
+
+async def _hosted(call: Call, state: RunState) -> bool:
+    try:
+        async with call.client(model=_model(state), start=False) as client:
+            return state.id in (await client.status()).runs
+    except HostUnreachable:
+        return False
+
+
+async def _stopped_by_host(call: Call, state: RunState, save: bool) -> bool:
+    try:
+        async with call.client(model=_model(state), start=False) as client:
+            if state.id not in (await client.status()).runs:
+                return False
+            await client.stop_run(state.id, save=save)
+            return True
+    except HostUnreachable:
+        return False
+
+
+def _stop_alone(call: Call, state: RunState, save: bool) -> None:
+    """No host knows the run: leave word for its worker, or close a run that nobody ever took up."""
+    if state.phase == "prepared":
+        events.append(call.workspace.paths.run(state.id), events.RunCancelled())
+    else:
+        runs.request_stop(call.workspace.paths, state.id, save)
+
+
+def _model(state: RunState) -> str | None:
+    return state.created.model if state.created else None
+
+
+def _line(state: RunState) -> Line:
+    created = state.created
+    return Line(
+        run=state.id,
+        phase=state.phase,
+        model=created.model if created else "",
+        adapter=created.adapter if created else "",
+        parent=created.parent if created else "",
+        step=state.steps[-1].step if state.steps else 0,
+        steps=state.plan.steps if state.plan else 0,
+        loss=state.steps[-1].loss if state.steps else None,
+        held_out=state.held_out[-1].loss if state.held_out else None,
+        published=state.published.adapter if state.published else None,
+        worse=state.published.worse if state.published else "",
+        failure=state.failure.what if state.failure else None,
+        resumable=state.resumable,
+        created=created.time if created else 0.0,
+        ended=state.ended,
+    )
+
+
+def _cells(line: Line) -> tuple[object, ...]:
+    return (
+        line.run,
+        line.phase,
+        line.adapter,
+        line.parent,
+        f"{line.step}/{line.steps}",
+        "" if line.loss is None else f"{line.loss:.3f}",
+        "" if line.held_out is None else f"{line.held_out:.3f}",
+        line.published,
+        day(line.created),
+    )
+
+
+def _facts(call: Call, state: RunState) -> list[tuple[str, str]]:
+    created, plan, failure = state.created, state.plan, state.failure
+    return [
+        ("run", state.id),
+        ("state", state.phase + (", can be resumed" if state.resumable else "")),
+        ("model", created.model if created else ""),
+        ("adapter", f"{created.adapter}, from {created.parent}" if created else ""),
+        ("rows", f"{created.new_rows} new, {created.replayed_rows} replayed" if created else ""),
+        ("plan", f"{plan.steps} steps, {plan.epochs:g} epochs, {plan.trained_tokens} trained tokens" if plan else ""),
+        ("now", progress.going(state) if not state.over else ""),
+        ("figures", progress.figures(state)),
+        ("published", state.published.adapter if state.published else ""),
+        ("worse", state.published.worse if state.published else ""),
+        ("failed", " ".join((failure.what, failure.data, failure.remedy)) if failure else ""),
+        ("folder", str(call.workspace.paths.run(state.id))),
+    ]
+
+
+def day(seconds: float) -> str:
+    """A time as this machine's clock shows it."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds)) if seconds else ""
