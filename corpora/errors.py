@@ -43,6 +43,10 @@ class TagsInContent(DialogError):
     """Content holds `[INST]`, `[/INST]`, `<<SYS>>` or `<</SYS>>`, as Meta's reference refuses it."""
 
 
+class DialogTooLong(DialogError):
+    """The last exchange of a dialog does not fit even alone."""
+
+
 class ImportRefused(CorpusError):
     """A file that cannot be imported at all (single bad rows are reported, not raised)."""
 

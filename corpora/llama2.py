@@ -5,11 +5,12 @@ Source: meta-llama/llama, `llama/generation.py`, `chat_completion`. Knows nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from corpora.dialog import Dialog, Example, Message, messages
-from corpora.errors import DialogError, TagsInContent
+from corpora.errors import DialogError, DialogTooLong, TagsInContent
 from corpora.tokens import Tokenizer, Vocabulary, vocabulary
 
 BOS, EOS = "<s>", "</s>"
@@ -27,6 +28,15 @@ class Turn:
     trained: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Ids within a budget, how many of the oldest exchanges were dropped for it, and the loss mask, if any."""
+
+    ids: list[int]
+    dropped_exchanges: int
+    trained: list[bool] = field(default_factory=list)
+
+
 def encode_prompt(dialog: Dialog, tokenizer: Tokenizer) -> list[int]:
     """Ids with which the model is asked for the next reply; the dialog ends with a user message.
 
@@ -35,7 +45,7 @@ def encode_prompt(dialog: Dialog, tokenizer: Tokenizer) -> list[int]:
     turns = _turns(dialog)
     if not turns or turns[-1].reply is not None:
         raise DialogError("A prompt ends with a message of the user.")
-    return _encode(turns, vocabulary(tokenizer)).ids
+    return _encode([turns], vocabulary(tokenizer))[0].ids
 
 
 def encode_example(dialog: Dialog, tokenizer: Tokenizer) -> Example:
@@ -43,10 +53,45 @@ def encode_example(dialog: Dialog, tokenizer: Tokenizer) -> Example:
 
     Raises DialogError for a wrong order of roles, TagsInContent for tags in a message.
     """
-    turns = _turns(dialog)
-    if not turns or turns[-1].reply is None:
-        raise DialogError("An example ends with a reply.")
-    return _encode(turns, vocabulary(tokenizer))
+    return encode_examples([dialog], tokenizer)[0]
+
+
+def encode_examples(dialogs: Iterable[Dialog], tokenizer: Tokenizer) -> list[Example]:
+    """`encode_example` of many dialogs, their texts given to the tokenizer in one batch."""
+    return _encode([_whole(dialog) for dialog in dialogs], vocabulary(tokenizer))
+
+
+def fit_prompt(dialog: Dialog, tokenizer: Tokenizer, budget: int) -> Fitted:
+    """`encode_prompt` in at most `budget` ids: whole exchanges are dropped from the oldest, the system
+    prompt stays. Raises DialogTooLong where the last prompt alone does not fit."""
+    return fit(dialog, lambda kept: Example(encode_prompt(kept, tokenizer)), budget)
+
+
+def fit_example(dialog: Dialog, tokenizer: Tokenizer, budget: int) -> Fitted:
+    """`encode_example` in at most `budget` ids, as `fit_prompt`."""
+    return fit(dialog, lambda kept: encode_example(kept, tokenizer), budget)
+
+
+def fit(dialog: Dialog, encode: Callable[[Dialog], Example], budget: int) -> Fitted:
+    """Drop the fewest exchanges from the front with which `encode` gives at most `budget` ids.
+
+    Fewer exchanges never give more ids, so the number is found by halving.
+    """
+    said = messages(dialog)
+    head = said[:1] if said and said[0].role == "system" else ()
+    rest = said[len(head) :]
+    most, dropped, example = (len(rest) - 1) // 2, 0, encode(said)
+    if len(example.ids) > budget and most > 0:
+        ends = range(1, most)
+        dropped = 1 + bisect_left(ends, True, key=lambda n: len(encode([*head, *rest[2 * n :]]).ids) <= budget)
+        example = encode([*head, *rest[2 * dropped :]])
+    if len(example.ids) > budget:
+        raise DialogTooLong(
+            f"The last exchange alone takes {len(example.ids)} tokens, and {budget} are left for it.",
+            data="Nothing was cut.",
+            remedy="Shorten it or the system prompt, or choose a model with a longer context.",
+        )
+    return Fitted(example.ids, dropped, example.trained)
 
 
 def render(dialog: Dialog) -> str:
@@ -61,26 +106,49 @@ def found_tags(text: str) -> list[str]:
     return [tag for tag in TAGS if tag in text]
 
 
-def _encode(turns: Sequence[Turn], words: Vocabulary) -> Example:
+def _whole(dialog: Dialog) -> list[Turn]:
+    turns = _turns(dialog)
+    if not turns or turns[-1].reply is None:
+        raise DialogError("An example ends with a reply.")
+    return turns
+
+
+def _encode(dialogs: Sequence[Sequence[Turn]], words: Vocabulary) -> list[Example]:
+    """Prompts and replies of all dialogs in one batch, put together again in their order."""
+    texts = [text for turns in dialogs for turn in turns for text in _segments(turn)]
+    segments = iter(words.encode_batch(texts))
+    return [_joined(turns, segments, words) for turns in dialogs]
+
+
+def _segments(turn: Turn) -> tuple[str, ...]:
+    if turn.reply is None:
+        return (turn.prompt,)
+    return (turn.prompt, f"{turn.reply} " if _stands_alone(turn.reply) else f"{turn.prompt} {turn.reply} ")
+
+
+def _joined(turns: Sequence[Turn], segments: Iterator[list[int]], words: Vocabulary) -> Example:
     ids: list[int] = []
     trained: list[bool] = []
     for turn in turns:
-        prompt = [words.bos_id, *words.encode(turn.prompt)]
-        reply = [] if turn.reply is None else [*_reply_ids(turn.prompt, turn.reply, words), words.eos_id]
-        ids += prompt + reply
-        trained += [False] * len(prompt) + [turn.trained] * len(reply)
+        prompt = next(segments)
+        ids.append(words.bos_id)
+        ids += prompt
+        trained += [False] * (len(prompt) + 1)
+        if turn.reply is not None:
+            reply = next(segments) if _stands_alone(turn.reply) else next(segments)[len(prompt) :]
+            ids += reply
+            ids.append(words.eos_id)
+            trained += [turn.trained] * (len(reply) + 1)
     return Example(ids, trained)
 
 
-def _reply_ids(prompt: str, reply: str, words: Vocabulary) -> list[int]:
-    """A reply encoded by itself, as no merge of the vocabulary crosses the blank before it.
+def _stands_alone(reply: str) -> bool:
+    """Whether a reply may be encoded by itself, as no merge of the vocabulary crosses the blank before it.
 
     A reply that is empty or starts with the blank's own sign (U+2581) would lose that blank, so it is
     cut out of the whole.
     """
-    if reply and not reply.startswith("\u2581"):
-        return words.encode(f"{reply} ")
-    return words.encode(f"{prompt} {reply} ")[len(words.encode(prompt)) :]
+    return bool(reply) and not reply.startswith("\u2581")
 
 
 def _turns(dialog: Dialog) -> list[Turn]:
