@@ -170,4 +170,6 @@ async def test_the_assignment_names_all_the_worker_needs(paths: Paths) -> None:
         assert heard["run"] == str(folder) and heard["home"] == str(paths.home) and heard["resume"] is False
         with ChatFlag(Path(heard["chat_flag"])) as flag:
             assert not flag.busy
+        while (await client.status()).runs:
+            await asyncio.sleep(0.02)
         await client.close()
