@@ -9,12 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sessions import adapter_folder
 from sessions.errors import AdapterMismatch, RunDiverged
@@ -75,12 +76,27 @@ def check_finite(values: dict[str, torch.Tensor]) -> None:
             raise diverged(f"weights of {name}")
 
 
-def save(model: Any, folder: Path) -> None:
+def save(model: Any, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write a PEFT folder: safetensors and config. Raises RunDiverged before anything is written."""
-    check_finite(matrices(model))
-    model.save_pretrained(
-        str(folder), safe_serialization=True, selected_adapters=[ADAPTER], save_embedding_layers=False
-    )
+    values = matrices(model)
+    check_finite(values)
+    kept = {name: tensor.to(_published(dtype)) for name, tensor in values.items()}
+    folder.mkdir(exist_ok=True)
+    save_file(kept, folder / adapter_folder.WEIGHTS, metadata={"format": "pt"})
+    config = copy(model.peft_config[ADAPTER])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def round_to(model: Any, dtype: torch.dtype) -> None:
+    """Round the matrices to what `save` keeps in that type, so that what is scored is what is published."""
+    rounded = {name: tensor.to(_published(dtype)).float() for name, tensor in matrices(model).items()}
+    put_back(model, rounded)
+
+
+def _published(dtype: torch.dtype) -> torch.dtype:
+    """float16 has too small a range for matrices that go on being trained."""
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 @contextmanager

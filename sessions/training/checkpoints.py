@@ -28,6 +28,11 @@ def steps(run: Path) -> list[int]:
     return sorted(int(match[1]) for path in run.glob("checkpoint-*") if (match := NAME.fullmatch(path.name)))
 
 
+def step_of(folder: Path) -> int:
+    """The step that a checkpoint's folder is of."""
+    return int(folder.name.rpartition("-")[2])
+
+
 def newest(run: Path) -> Path | None:
     """The last whole checkpoint, or None."""
     found = steps(run)

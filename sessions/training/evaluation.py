@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from corpora.dialog import Example
+from corpora.llama2 import encode_prompt
 from sessions.training import adapting
 from sessions.training.events import Scored
 from sessions.training.examples import IGNORED, Batch, batch
@@ -22,6 +23,7 @@ SAMPLE = 64
 """Rows at most that a subset is scored on."""
 
 BATCH_TOKENS = 4096
+REPLY_TOKENS = 64
 MARGIN, LEAST = 1.1, 0.05
 
 
@@ -69,6 +71,21 @@ def score(
         with adapting.holding(model, parent):
             before = mean_loss(model, chosen, check)
     return Scored(subset=subset, base=base, parent=before, new=mean_loss(model, chosen, check), examples=len(chosen))
+
+
+def reply(model: Any, tokenizer: Any, prompt: str, tokens: int = REPLY_TOKENS) -> str:
+    """A greedy reply of the model as it is to one prompt."""
+    ids = torch.tensor([encode_prompt([{"role": "user", "content": prompt}], tokenizer)], device=model.device)
+    with evaluating(model):
+        made = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=tokens,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
 
 
 def worse(scores: Sequence[Scored], parent: str) -> str:

@@ -53,7 +53,14 @@ def compact_loss(model: Any, inputs: dict[str, torch.Tensor], tokens: torch.Tens
 
 
 def trainer(
-    model: Any, tokenizer: Any, examples: Sequence[Example], recipe: Recipe, schedule: Schedule, folder: Path, rate: float
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    recipe: Recipe,
+    schedule: Schedule,
+    *,
+    folder: Path,
+    rate: float,
 ) -> Supervised:
     """A trainer that is ready but for `watched_by`; the model has its LoRA matrices already."""
     disable_progress_bars()
@@ -85,7 +92,7 @@ def _tensorboard(folder: Path) -> Any:
             data="Nothing was trained.",
             remedy="pip install tensorboard, or set tensorboard = false.",
         ) from error
-    return TensorBoardCallback(SummaryWriter(str(folder)))  # type: ignore[no-untyped-call]
+    return TensorBoardCallback(SummaryWriter(str(folder)))
 
 
 def _config(recipe: Recipe, schedule: Schedule, folder: Path, rate: float, device: str) -> SFTConfig:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import psutil
 import torch
+from transformers import TrainerState
 
 from sessions.paths import write_atomic
 from sessions.training import adapting, checkpoints
@@ -72,6 +73,20 @@ class Watched:
         for layer in _decoder_layers(self.model):  # type: ignore[attr-defined]
             layer.register_forward_hook(self._between_layers)
 
+    @property
+    def complete(self) -> bool:
+        """True where the whole plan was done, or early stopping ended it."""
+        return bool(self.state.global_step >= self.watch.steps) or self.watch.progress.early
+
+    def go(self, checkpoint: Path | None) -> None:
+        """Train from the start or from a checkpoint; one that is complete is only read."""
+        if checkpoint is not None:
+            self._load_from_checkpoint(str(checkpoint))
+            self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+            if self.complete:
+                return
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)  # type: ignore[attr-defined]
+
     # what transformers calls
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **more: Any) -> torch.Tensor:
@@ -87,7 +102,7 @@ class Watched:
     def log(self, logs: dict[str, float], *args: Any, **more: Any) -> None:
         """Called after each optimizer step with its loss; tells it, then evaluates and saves where it is time."""
         super().log(logs, *args, **more)  # type: ignore[misc]
-        self.state.log_history = []  # type: ignore[attr-defined]
+        self.state.log_history = []
         if "loss" in logs:
             self._stepped(float(logs["loss"]), float(logs["grad_norm"]), float(logs["learning_rate"]))
 
@@ -110,7 +125,7 @@ class Watched:
     def _stepped(self, loss: float, grad_norm: float, learning_rate: float) -> None:
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise adapting.diverged("gradients" if math.isfinite(loss) else "loss")
-        watch, step = self.watch, int(self.state.global_step)  # type: ignore[attr-defined]
+        watch, step = self.watch, int(self.state.global_step)
         seconds = max(1e-9, time.monotonic() - (self._began or time.monotonic()))
         self._seconds = [*self._seconds, seconds][-RECENT:]
         watch.progress.tokens += self._step_tokens
@@ -118,7 +133,7 @@ class Watched:
         watch.tell(
             Stepped(
                 step=step,
-                epoch=float(self.state.epoch or 0),  # type: ignore[attr-defined]
+                epoch=float(self.state.epoch or 0),
                 loss=loss,
                 learning_rate=learning_rate,
                 grad_norm=grad_norm,
@@ -172,7 +187,7 @@ class Watched:
         adapting.save(self.model, folder)  # type: ignore[attr-defined]
         self._save_optimizer_and_scheduler(str(folder))  # type: ignore[attr-defined]
         self._save_rng_state(str(folder))  # type: ignore[attr-defined]
-        self.state.save_to_json(str(folder / STATE))  # type: ignore[attr-defined]
+        self.state.save_to_json(str(folder / STATE))
         write_atomic(folder / PROGRESS, msgspec.json.encode(self.watch.progress))
 
 

@@ -1,0 +1,127 @@
+"""The worker process: one training run, then the end. `python -m sessions.training.worker`
+
+Started before it is needed, it imports its libraries and waits for one assignment on stdin; when stdin ends
+without one, it ends too. Whatever happens in the run, its events end with an ending.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import msgspec
+
+from sessions.errors import Cancelled, DiskFull, Failure, HostDied, LlamaTuiError, OutOfMemory
+from sessions.paths import private_open
+from sessions.training import checkpoints, events, runs
+from sessions.training.assignment import Assignment, ChatFlag, decode
+from sessions.training.control import Control
+from sessions.training.events import RunCancelled, RunEvent, RunFailed
+
+log = logging.getLogger("llama-tui.worker")
+
+
+def main() -> int:
+    """Wait for an assignment and carry it out; 0 where the run ended as planned or nothing was assigned."""
+    parent = os.getppid()
+    _quiet()
+    import sessions.training.session  # noqa: F401 - the slow imports, before there is anything to do
+
+    line = sys.stdin.buffer.readline()
+    if not line.strip():
+        return 0
+    try:
+        assignment = decode(line)
+    except msgspec.MsgspecError:
+        log.exception("not an assignment")
+        return 2
+    _log_to(Path(assignment.run) / runs.LOG)
+    ending = carry_out(assignment, parent)
+    return 1 if isinstance(ending, RunFailed) else 0
+
+
+def carry_out(assignment: Assignment, parent: int | None = None) -> RunEvent:
+    """Do the run and append its ending, which is also returned."""
+    folder = Path(assignment.run)
+    try:
+        ending = _run(assignment, parent)
+    except BaseException as error:  # noqa: BLE001 - the process's boundary: every end of a run must be told
+        log.error("the run ended:\n%s", traceback.format_exc())
+        ending = _ending_of(error, folder)
+    events.append(folder, ending)
+    return ending
+
+
+def _run(assignment: Assignment, parent: int | None) -> RunEvent:
+    from sessions.training.session import Session
+
+    flag = ChatFlag(Path(assignment.chat_flag)) if assignment.chat_flag else None
+    control = Control(
+        Path(assignment.run),
+        flag=flag,
+        chat_share=assignment.chat_share,
+        parent=parent,
+        synchronize=_synchronize,
+    )
+    control.stop_on_signals()
+    return Session(assignment, control).run()
+
+
+def _ending_of(error: BaseException, folder: Path) -> RunEvent:
+    from sessions.engine.errors import is_memory_error
+
+    if isinstance(error, Cancelled):
+        return RunCancelled()
+    if is_memory_error(error):
+        error = out_of_memory(error)
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = DiskFull(
+            f"The disk is full: {error}.",
+            data="Nothing half-written is left; your exchanges and earlier versions are untouched.",
+            remedy="Free some space, then resume the run or start it again.",
+        )
+    resumable = not isinstance(error, LlamaTuiError) or isinstance(error, (HostDied, OutOfMemory, DiskFull))
+    return RunFailed(failure=Failure.of(error), resumable=resumable and checkpoints.newest(folder) is not None)
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory:
+    """What to change, in the order in which it helps."""
+    device = "GPU" if "CUDA" in str(error) or type(error).__name__ == "OutOfMemoryError" else "machine"
+    return OutOfMemory(
+        f"The {device} ran out of memory during training.",
+        data="Nothing was published; your exchanges and earlier versions are untouched.",
+        remedy="Set micro_batch = 1, then a smaller max_length (1024), then a smaller rank.",
+    )
+
+
+def _synchronize() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _quiet() -> None:
+    """No progress bars, telemetry or advice: what is written goes to a log that people read after a failure."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+
+
+def _log_to(path: Path) -> None:
+    """From here on everything that this process and its libraries print goes to the run's log."""
+    descriptor = private_open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
