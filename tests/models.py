@@ -9,9 +9,12 @@ import json
 import shutil
 from pathlib import Path
 
+import msgspec
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
+
+from sessions.registry import Lineage
 
 SPECIAL = ("<unk>", "<s>", "</s>")
 BYTES = tuple(f"<0x{value:02X}>" for value in range(256))
@@ -87,6 +90,46 @@ def tiny_llama(
         torch.manual_seed(seed)
         LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
     return folder
+
+
+def tiny_adapter(
+    folder: Path, base: Path, *, rank: int = 8, alpha: float = 16, seed: int = 0, size: float = 0.3
+) -> Path:
+    """Write a random LoRA on all linear layers of a Llama as PEFT stores it; `size` 0 changes nothing."""
+    import torch
+    from peft import LoraConfig
+    from safetensors.torch import save_file
+
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    source = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for layer in range(config["num_hidden_layers"]):
+        for module, (outputs, inputs) in _linear_shapes(config).items():
+            name = f"base_model.model.model.layers.{layer}.{module}"
+            tensors[f"{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=source) * inputs**-0.5
+            tensors[f"{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=source) * size
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    targets = [name.rpartition(".")[2] for name in _linear_shapes(config)]
+    LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM").save_pretrained(folder)
+    lineage = Lineage(adapter=folder.parent.name, version=int(folder.name[1:]), parent="base", base_model=str(base))
+    (folder / "lineage.json").write_bytes(msgspec.json.encode(lineage))
+    return folder
+
+
+def _linear_shapes(config: dict[str, int]) -> dict[str, tuple[int, int]]:
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    head = hidden // config["num_attention_heads"]
+    heads, shared = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    return {
+        "self_attn.q_proj": (heads, hidden),
+        "self_attn.k_proj": (shared, hidden),
+        "self_attn.v_proj": (shared, hidden),
+        "self_attn.o_proj": (hidden, heads),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
 
 
 def _copy_tokenizer(source: Path, folder: Path) -> None:

@@ -5,7 +5,6 @@ Knows nothing of chat, adapters or training.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -85,12 +84,13 @@ def load_base(
     quantization = settings.quantization
     progress("Reading the model", None)
     config = skeleton.read_config(found.folder)
+    words = read_words(found.folder, config)
     empty = skeleton.build(config, quantization, dtype)
     with memory_errors("loading the model", "Nothing was loaded."):
         store = _Store(found.name, found.folder, quantization, dtype, device, paths, progress)
         data, manifest, descriptor, from_cache = store.open(empty)
         progress("Placing the weights", None)
-        base = assemble(empty, data.to(device), manifest, dtype)
+        base = assemble(empty, data.to(device), manifest, words)
         base.descriptor = descriptor
     base.info = msgspec.structs.replace(base.info, load_seconds=time.monotonic() - began, from_cache=from_cache)
     return base
@@ -135,13 +135,12 @@ class _Store:
             manifest = self._quantize_to_disk(empty, place)
             return Arena.mapped(place / flat.DATA, manifest.size), manifest, None, False
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-                raise
             self.progress(f"The quantized model cannot be kept in {place.parent}: {error.strerror}; going on", None)
             return (*self._quantize_to_memory(empty), False)
 
     def _cached(self, place: Path) -> tuple[Arena, Manifest] | None:
         if not (place / flat.MANIFEST).exists():
+            shutil.rmtree(place, ignore_errors=True)
             return None
         try:
             self.progress("Reading the quantized model", None)
@@ -207,12 +206,12 @@ class _Store:
                     shutil.rmtree(other.parent)
 
 
-def assemble(empty: Any, data: Arena, manifest: Manifest, dtype: torch.dtype) -> LoadedBase:
+def assemble(empty: Any, data: Arena, manifest: Manifest, words: tuple[Words, Any]) -> LoadedBase:
     """A base out of a skeleton and an arena that is on its device."""
     skeleton.plug(empty, data, manifest)
+    dtype: torch.dtype = getattr(torch, manifest.dtype)
     skeleton.mark_quantized(empty, manifest.quantization, dtype)
-    words, tokenizer = read_words(Path(manifest.source), empty.config)
-    base = LoadedBase(empty, tokenizer, words, ModelInfo(name=""), manifest.digest, manifest, data, dtype)
+    base = LoadedBase(empty, words[1], words[0], ModelInfo(name=""), manifest.digest, manifest, data, dtype)
     base.info = _info(base)
     return base
 

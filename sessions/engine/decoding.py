@@ -63,7 +63,7 @@ def decode(job: Job, forward: Forward, kv: KvStore) -> Iterator[Started | Drawn 
     if logits is None:
         yield from (Ended(column, Finish.STOPPED) for column in alive)
         return
-    window, count = alive, 0
+    window, count = list(alive), 0
     while alive:
         if job.stopped():
             yield from (Ended(column, Finish.STOPPED) for column in alive)
@@ -121,4 +121,4 @@ def _narrowed(
     place = window.index(alive[0])
     kv.narrow(place)
     job.narrow(alive[0])
-    return alive, [drawn[place]]
+    return list(alive), [drawn[place]]

@@ -13,6 +13,8 @@ from pathlib import Path
 import msgspec
 import torch
 
+from corpora.errors import DialogTooLong
+from corpora.llama2 import Fitted, fit_prompt
 from sessions.engine import adapters, share
 from sessions.engine.adapters import Adapter, Residents, Timer
 from sessions.engine.base import LoadedBase
@@ -20,7 +22,6 @@ from sessions.engine.contract import Step
 from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
 from sessions.engine.detokenize import Detokenizer
 from sessions.engine.errors import free_memory, memory_errors
-from sessions.engine.fitting import DialogTooLong, Fitted, fit_prompt
 from sessions.engine.forward import Forward
 from sessions.engine.kv import ROWS, KvStore
 from sessions.engine.sampling import Sampler
@@ -138,9 +139,11 @@ class LocalEngine:
         mix = [self._adapter(name, request.strength) for name in request.adapters]
         self._residents.activate(mix)
         size = int(self.base.model.config.vocab_size)
+        # The end of earlier replies stands in the prompt; penalized, it would keep replies from ending.
+        seen = [token for token in ids if token not in self.base.words.special]
         return Job(
             keys=[f"{adapter.digest}*{strength}" if adapter else BASE for adapter, strength in mix],
-            samplers=[Sampler(request.sampling, ids, size, self.base.device) for _ in mix],
+            samplers=[Sampler(request.sampling, seen, size, self.base.device) for _ in mix],
             ids=ids,
             most=min(request.sampling.max_new_tokens, self.base.info.context - len(ids)),
             ends=self.base.words.ends,

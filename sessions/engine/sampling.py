@@ -19,7 +19,7 @@ class Sampler:
         self._seen: torch.Tensor | None = None
         if how.repetition_penalty != 1:
             self._seen = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-            self._seen[torch.tensor(prompt, device=device)] = True
+            self._seen[torch.tensor(prompt, dtype=torch.long, device=device)] = True
 
     @torch.inference_mode()
     def draw(self, logits: torch.Tensor) -> torch.Tensor:

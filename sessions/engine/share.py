@@ -18,6 +18,7 @@ from sessions.engine import arena as flat
 from sessions.engine import skeleton
 from sessions.engine.arena import Arena, Manifest
 from sessions.engine.base import LoadedBase, assemble
+from sessions.engine.words import read_words
 from sessions.errors import ModelUnusable
 
 NAME = "base.json"
@@ -45,7 +46,7 @@ def open_shared(path: Path) -> LoadedBase:
         raise ModelUnusable("The host that shares the model is gone.", remedy="Start the run again.")
     config = skeleton.read_config(Path(manifest.source))
     empty = skeleton.build(config, manifest.quantization, dtype)
-    return assemble(empty, data, manifest, dtype)
+    return assemble(empty, data, manifest, read_words(Path(manifest.source), config))
 
 
 def _handle(data: torch.Tensor) -> str:

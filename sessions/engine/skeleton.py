@@ -8,12 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes as bnb
 import torch
-from bitsandbytes import functional as bnf
 from torch import nn
 
 from sessions.engine.arena import Arena, Entry, Manifest, Writer
+from sessions.engine.libraries import bnb, bnf
 from sessions.errors import ModelUnusable
 
 BLOCK = 64
@@ -49,9 +48,7 @@ def build(config: Any, quantization: str, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     with init_empty_weights(include_buffers=False):
-        model: Any = AutoModelForCausalLM.from_config(
-            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
-        )
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     model.requires_grad_(False).eval()
     if quantization != "none":

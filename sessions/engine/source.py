@@ -17,6 +17,7 @@ from torch import nn
 
 from sessions.engine.arena import FORMAT, Entry, Piece, Writer
 from sessions.engine.contract import Progress
+from sessions.engine.libraries import bnb
 from sessions.engine.skeleton import quantized, write_entry
 from sessions.errors import ModelUnusable
 
@@ -25,10 +26,9 @@ HASHED = ("config.json", "generation_config.json", "tokenizer.json", "model.safe
 
 def cache_key(folder: Path, *settings: str) -> str:
     """Identifies source files (by size and time; small ones by content), versions and settings."""
-    import bitsandbytes
     import transformers
 
-    told = [str(FORMAT), torch.__version__, transformers.__version__, bitsandbytes.__version__, *settings]
+    told = [str(FORMAT), torch.__version__, transformers.__version__, bnb.__version__, *settings]
     for path in sorted(folder.iterdir()):
         if path.suffix == ".safetensors":
             about = path.stat()

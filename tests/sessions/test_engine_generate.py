@@ -1,0 +1,257 @@
+"""The token loop against transformers' own `generate` and PEFT, over turns, adapters, columns and stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from corpora.dialog import Finish, Message
+from corpora.llama2 import encode_prompt
+from sessions.engine.base import load_base
+from sessions.engine.local import LocalEngine
+from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, PromptTooLong
+from sessions.paths import Paths
+from sessions.protocol import BASE, ColumnEnded, Generate, Prefilled, Sampling, Token
+from sessions.settings import Settings
+from tests.models import tiny_adapter, tiny_llama
+
+GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("model"), kv_heads=2)
+
+
+@pytest.fixture
+def engine(folder: Path, paths: Paths) -> LocalEngine:
+    for version in (1, 2):
+        tiny_adapter(paths.adapter("mine", version), folder, seed=version, rank=4 * version)
+    base = load_base(str(folder), paths, Settings(), lambda *_: None, dtype=torch.float32)
+    return LocalEngine(base, paths)
+
+
+def reference(folder: Path, adapter: Path | None = None) -> torch.nn.Module:
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="float32"
+    )
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=config, dtype=torch.float32)
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return peft.PeftModel.from_pretrained(model, adapter).eval() if adapter else model.eval()
+
+
+def plain_ids(model: torch.nn.Module, ids: list[int], most: int) -> list[int]:
+    asked = torch.tensor([ids])
+    out = model.generate(
+        input_ids=asked,
+        attention_mask=torch.ones_like(asked),
+        max_new_tokens=most,
+        do_sample=False,
+        pad_token_id=0,
+        eos_token_id=2,
+    )
+    return [token for token in out[0, len(ids) :].tolist() if token != 2]
+
+
+def run(engine: LocalEngine, request: Generate, stopped: Callable[[], bool] = lambda: False) -> list:
+    return list(engine.generate(request, stopped))
+
+
+def ask(*contents: str, adapters: tuple[str, ...] = (BASE,), sampling: Sampling = GREEDY, **more: float) -> Generate:
+    dialog = tuple(Message(("user", "assistant")[index % 2], text) for index, text in enumerate(contents))
+    return Generate(id="7", dialog=dialog, adapters=adapters, sampling=sampling, **more)
+
+
+def text_of(steps: list, column: int = 0) -> str:
+    return "".join(step.text for step in steps if isinstance(step, Token) and step.column == column)
+
+
+@pytest.mark.parametrize("adapter", [BASE, "mine/v1", "mine/v2"])
+def test_greedy_ids_equal_plain_generate_over_turns(
+    engine: LocalEngine, folder: Path, paths: Paths, adapter: str
+) -> None:
+    name, _, version = adapter.partition("/v")
+    plain = reference(folder, paths.adapter(name, int(version)) if version else None)
+    said: list[str] = []
+    for prompt in ("What is the name of the cat?", "And the dog's?", "Count: 1 2 3"):
+        said.append(prompt)
+        steps = run(engine, ask(*said, adapters=(adapter,)))
+        ids = encode_prompt(ask(*said).dialog, engine.base.words.vocabulary)
+        expected = engine.base.words.backend.decode(plain_ids(plain, ids, 12))
+        assert text_of(steps) == expected
+        assert isinstance(steps[0], Prefilled) and (steps[0].reused_tokens > 0) == (len(said) > 1)
+        said.append(text_of(steps) or "x")
+
+
+def test_columns_of_one_batch_equal_separate_replies(engine: LocalEngine) -> None:
+    columns = (BASE, "mine/v1", "mine/v2", BASE)
+    together = run(engine, ask("The quick brown fox", adapters=columns))
+    for index, adapter in enumerate(columns):
+        alone = run(engine, ask("The quick brown fox", adapters=(adapter,)))
+        assert text_of(together, index) == text_of(alone)
+    assert {step.column for step in together if isinstance(step, ColumnEnded)} == {0, 1, 2, 3}
+
+
+def test_columns_of_one_batch_have_the_logits_of_separate_runs_teacher_forced(engine: LocalEngine) -> None:
+    engine.load_adapter("mine/v1")
+    engine.load_adapter("mine/v2")
+    mix = [(None, 0.0), (engine._residents.get("mine/v1"), 1.0), (engine._residents.get("mine/v2"), 0.5)]
+    ids = torch.randint(3, 400, (1, 24), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        engine._residents.activate(mix)
+        together = engine.base.model(ids.expand(3, -1), use_cache=False).logits
+        for row, one in enumerate(mix):
+            engine._residents.activate([one])
+            alone = engine.base.model(ids, use_cache=False).logits[0]
+            torch.testing.assert_close(together[row], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_swap_in_mid_conversation_equals_a_fresh_start(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    first = text_of(run(engine, ask("Who are you?", adapters=("mine/v1",))))
+    later = ask("Who are you?", first or "x", "And now?", adapters=("mine/v2",))
+    swapped = run(engine, later)
+    base = load_base(str(folder), paths, Settings(), lambda *_: None, dtype=torch.float32)
+    fresh = run(LocalEngine(base, paths), later)
+    assert text_of(swapped) == text_of(fresh)
+    assert swapped[0].reused_tokens == 0
+
+
+def test_each_adapter_and_strength_keeps_keys_and_values_of_its_own(engine: LocalEngine) -> None:
+    run(engine, ask("One two three", adapters=("mine/v1",)))
+    assert run(engine, ask("One two three", adapters=("mine/v1",), strength=0.5))[0].reused_tokens == 0
+    again = run(engine, ask("One two three", adapters=("mine/v1",)))[0]
+    assert again.reused_tokens == again.prompt_tokens - 1
+    assert text_of(run(engine, ask("x y", adapters=("mine/v1",), strength=0.0))) == text_of(run(engine, ask("x y")))
+
+
+def test_an_edited_prompt_keeps_the_common_beginning(engine: LocalEngine) -> None:
+    run(engine, ask("The quick brown fox jumps over the lazy dog. Why?"))
+    branch = run(engine, ask("The quick brown fox jumps over the lazy cat. Why?"))[0]
+    assert 0 < branch.reused_tokens < branch.prompt_tokens - 1
+
+
+def test_chat_after_a_comparison_goes_on_in_its_column(engine: LocalEngine) -> None:
+    run(engine, ask("One two three", adapters=(BASE, "mine/v1")))
+    for adapter in (BASE, "mine/v1"):
+        step = run(engine, ask("One two three", adapters=(adapter,)))[0]
+        assert step.reused_tokens == step.prompt_tokens - 1
+
+
+def test_a_seed_reproduces_and_columns_draw_alike(engine: LocalEngine) -> None:
+    wild = Sampling(temperature=1.5, top_p=1, top_k=0, seed=11, max_new_tokens=20)
+    first = run(engine, ask("Tell me", sampling=wild, adapters=(BASE, BASE)))
+    second = run(engine, ask("Tell me", sampling=wild))
+    other = run(engine, ask("Tell me", sampling=Sampling(temperature=1.5, top_p=1, top_k=0, seed=12)))
+    assert text_of(first, 0) == text_of(first, 1) == text_of(second) != text_of(other)
+
+
+def test_a_stop_keeps_what_was_written(engine: LocalEngine) -> None:
+    asked = iter(range(100))
+    steps = run(engine, ask("The quick brown fox"), lambda: next(asked) > 4)
+    ended = steps[-1]
+    assert isinstance(ended, ColumnEnded) and ended.finish is Finish.STOPPED and 0 < ended.tokens < 12
+    whole = text_of(run(engine, ask("The quick brown fox")))
+    assert whole.startswith(text_of(steps)) and text_of(steps)
+
+
+def test_a_stop_before_the_prompt_is_read_ends_every_column(engine: LocalEngine) -> None:
+    steps = run(engine, ask("Hello", adapters=(BASE, BASE)), lambda: True)
+    assert [type(step).__name__ for step in steps] == ["Prefilled", "ColumnEnded", "ColumnEnded"]
+
+
+def test_a_generator_left_early_leaves_the_engine_usable(engine: LocalEngine) -> None:
+    steps = engine.generate(ask("The quick brown fox"), lambda: False)
+    next(steps)
+    next(steps)
+    steps.close()
+    fresh = text_of(run(engine, ask("The quick brown fox")))
+    engine._kv.drop()
+    assert fresh == text_of(run(engine, ask("The quick brown fox")))
+
+
+def test_a_long_chat_is_cut_by_whole_exchanges_and_a_long_prompt_is_refused(engine: LocalEngine) -> None:
+    said = ["The quick brown fox jumps over the lazy dog."] * 31
+    step = run(engine, ask(*said))[0]
+    assert step.dropped_exchanges > 0 and step.prompt_tokens <= 256 - 12
+    with pytest.raises(PromptTooLong, match="256"):
+        run(engine, ask("one hundred " * 200))
+
+
+def test_a_reply_ends_at_the_end_of_the_context(engine: LocalEngine) -> None:
+    endless = Sampling(temperature=0, repetition_penalty=1, max_new_tokens=100_000)
+    steps = run(engine, ask("The quick brown fox", sampling=endless))
+    ended = steps[-1]
+    assert ended.finish is Finish.LENGTH and steps[0].prompt_tokens + ended.tokens == 256
+
+
+def test_token_counts_and_ids_are_told(engine: LocalEngine) -> None:
+    steps = run(engine, ask("The quick brown fox"))
+    assert {step.id for step in steps} == {"7"}
+    assert sum(step.tokens for step in steps if isinstance(step, Token)) <= steps[-1].tokens
+
+
+def damage(folder: Path, kind: str) -> None:
+    weights = folder / "adapter_model.safetensors"
+    if kind == "cut":
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    elif kind == "missing":
+        weights.unlink()
+    elif kind == "config":
+        (folder / "adapter_config.json").write_text("{", "utf-8")
+    else:
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        tensors[min(tensors)][0, 0] = float(kind)
+        save_file(tensors, weights)
+
+
+@pytest.mark.parametrize("kind", ["cut", "missing", "config", "nan", "inf"])
+def test_a_damaged_adapter_is_refused_and_the_old_one_goes_on(engine: LocalEngine, paths: Paths, kind: str) -> None:
+    before = text_of(run(engine, ask("Hello", adapters=("mine/v1",))))
+    damage(paths.adapter("mine", 2), kind)
+    with pytest.raises((AdapterDamaged, AdapterNotFound)):
+        engine.load_adapter("mine/v2")
+    assert engine.resident() == ("mine/v1",)
+    assert text_of(run(engine, ask("Hello", adapters=("mine/v1",)))) == before
+
+
+def test_an_adapter_of_another_base_is_refused(engine: LocalEngine, paths: Paths, tmp_path: Path) -> None:
+    other = tiny_llama(tmp_path / "other", hidden=128)
+    tiny_adapter(paths.adapter("other", 1), other)
+    with pytest.raises(AdapterMismatch, match="another base"):
+        engine.load_adapter("other/v1")
+    with pytest.raises(AdapterNotFound):
+        engine.load_adapter("nobody/v1")
+
+
+def test_an_untrained_adapter_is_the_base(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    tiny_adapter(paths.adapter("new", 1), folder, size=0.0)
+    assert text_of(run(engine, ask("Hello", adapters=("new/v1",)))) == text_of(run(engine, ask("Hello")))
+
+
+def test_a_changed_adapter_is_read_again(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    first = engine.load_adapter("mine/v1")
+    assert engine.load_adapter("mine/v1").reused
+    tiny_adapter(paths.adapter("mine", 1), folder, seed=9, rank=16)
+    again = engine.load_adapter("mine/v1")
+    assert not again.reused and again.digest != first.digest
+
+
+def test_the_least_recently_used_adapter_goes_first(engine: LocalEngine) -> None:
+    engine._residents._most = 1
+    engine.load_adapter("mine/v1")
+    engine.load_adapter("mine/v2")
+    assert engine.resident() == ("mine/v2",)
