@@ -159,12 +159,12 @@ class Host:
 
     async def _close(self, server: asyncio.Server, loading: asyncio.Task[None]) -> None:
         server.close()
+        loading.cancel()
         for connection in list(self.connections):
             await connection.close()
         await self.workers.close()
         if self.engine.done() and not self.engine.exception():
             self.engine.result().close()
-        loading.cancel()
         self.thread.shutdown(wait=False, cancel_futures=True)
 
 

@@ -115,6 +115,7 @@ class Workers:
 
     async def close(self) -> None:
         """End the waiting worker; running ones notice that the host ends, and write a checkpoint."""
+        self._ahead = False
         if self._waiting is not None:
             self._waiting.process.kill()  # it holds nothing yet
             await asyncio.to_thread(self._waiting.process.communicate)
