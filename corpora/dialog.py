@@ -162,7 +162,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A chosen and a rejected reply to one dialog (which ends with the prompt)."""
+    """A chosen and a rejected reply to one dialog (which ends with the prompt).
+
+    `copy` tells equal rows of one imported file apart: 0 for the first, then 1, 2, …
+    """
 
     dialog: tuple[Message, ...]
     chosen: str
@@ -171,6 +174,7 @@ class Preference:
     exchange_id: int | None = None
     id: int = 0
     created: float = 0.0
+    copy: int = 0
 
 
 @dataclass(frozen=True, slots=True)

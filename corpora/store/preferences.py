@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from corpora.dialog import Preference, Verdict, Vote
@@ -12,7 +12,7 @@ from corpora.errors import StoreError
 from corpora.store.connection import Connection
 from corpora.store.rows import PREFERENCE, VERDICT, clean, dialog_json, preference_of, verdict_of
 from corpora.store.undoing import Steps
-from corpora.store.values import content_key
+from corpora.store.values import content_key, copy_key
 
 
 class PreferencePart(Connection):
@@ -49,9 +49,10 @@ class PreferencePart(Connection):
         """All votes, the newest first."""
         return [verdict_of(row) for row in self._read(f"SELECT {VERDICT} FROM verdicts ORDER BY id DESC")]
 
-    def preferences(self, limit: int = 1000, offset: int = 0) -> list[Preference]:
-        """Pairs, the newest first."""
-        rows = self._read(f"SELECT {PREFERENCE} FROM preferences ORDER BY id DESC LIMIT ? OFFSET ?", (limit, offset))
+    def preferences(self, limit: int = 1000, offset: int = 0, *, oldest_first: bool = False) -> list[Preference]:
+        """Pairs, the newest first without `oldest_first`."""
+        order = "id" if oldest_first else "id DESC"
+        rows = self._read(f"SELECT {PREFERENCE} FROM preferences ORDER BY {order} LIMIT ? OFFSET ?", (limit, offset))
         return [preference_of(row) for row in rows]
 
     def count_preferences(self) -> int:
@@ -63,6 +64,12 @@ class PreferencePart(Connection):
         with self._write() as db:
             return sum(insert_pair(db, pair) is not None for pair in pairs)
 
+    def known_preferences(self, pairs: Sequence[Preference]) -> int:
+        """How many of the pairs are in the store."""
+        keys = [pair_key(pair) for pair in pairs]
+        marks = ", ".join("?" * len(keys))
+        return int(self._one(f"SELECT count(*) FROM preferences WHERE key IN ({marks})", keys))
+
     def edit_preference(self, preference_id: int, chosen: str, rejected: str) -> Preference:
         """Change both replies of a pair. One action that `undo` takes back."""
         with self._write() as db:
@@ -72,7 +79,7 @@ class PreferencePart(Connection):
             changed = replace(pair, chosen=clean(chosen), rejected=clean(rejected))
             db.execute(
                 "UPDATE OR IGNORE preferences SET key = ?, chosen = ?, rejected = ? WHERE id = ?",
-                (_key(changed), changed.chosen, changed.rejected, preference_id),
+                (pair_key(changed), changed.chosen, changed.rejected, preference_id),
             )
             steps.save()
             return _current(db, preference_id)
@@ -93,7 +100,7 @@ def insert_pair(db: sqlite3.Connection, pair: Preference, verdict_id: int | None
         "INSERT OR IGNORE INTO preferences (key, dialog, chosen, rejected, source, exchange_id, verdict_id, created)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            _key(pair),
+            pair_key(pair),
             dialog_json(pair.dialog),
             clean(pair.chosen),
             clean(pair.rejected),
@@ -106,8 +113,9 @@ def insert_pair(db: sqlite3.Connection, pair: Preference, verdict_id: int | None
     return added.lastrowid if added.rowcount else None
 
 
-def _key(pair: Preference) -> str:
-    return content_key([dialog_json(pair.dialog), clean(pair.chosen), clean(pair.rejected)])
+def pair_key(pair: Preference) -> str:
+    """A hash of a pair's content."""
+    return copy_key(content_key([dialog_json(pair.dialog), clean(pair.chosen), clean(pair.rejected)]), pair.copy)
 
 
 def _pair_of(verdict: Verdict) -> Preference | None:

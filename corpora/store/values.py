@@ -110,6 +110,11 @@ def content_key(parts: Sequence[str | None]) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode("ascii")).hexdigest()[:32]
 
 
+def copy_key(key: str, copy: int) -> str:
+    """The key of the second (1), third (2), … row of one file with the same content."""
+    return f"{key}-{copy}" if copy else key
+
+
 def dialog_key(system: str | None, turns: Sequence[ImportedTurn]) -> str:
     """The key of a dialog: of its system prompt, prompts and replies, blanks around them aside."""
     parts = [part.strip() for turn in turns for part in (turn.prompt, turn.reply)]
