@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Coroutine
 from functools import cached_property
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -22,11 +23,16 @@ from sessions.chat import Chat
 from sessions.client import Client
 from sessions.protocol import BASE, ModelInfo
 from sessions.workspace import Workspace
-from tui import render
+from tui import leaving, render
+from tui.actions import AppActions
 from tui.bridge import Bridge
 from tui.log import logger, open_log
 from tui.messages import AdapterInUseChanged, AdaptersChanged, HostLost, ModelLoading, ModelReady, StoreOpened
-from tui.widgets.modebar import ModeBar
+from tui.palette import Palette
+from tui.widgets.modebar import TITLES, ModeBar
+
+if TYPE_CHECKING:
+    from tui.screens.chat import ChatScreen
 
 
 def _chat() -> Screen[None]:
@@ -55,6 +61,9 @@ def _screen(module: str, name: str) -> Screen[None]:
     return screen
 
 
+_SCREENS = Binding.Group("Screens", compact=True)
+
+
 class LlamaTuiApp(App[None]):
     """One terminal on one data home and one model.
 
@@ -66,13 +75,16 @@ class LlamaTuiApp(App[None]):
     CSS_PATH = "app.tcss"
     DEFAULT_MODE = "chat"
     MODES = {"chat": _chat, "corpus": _corpus, "train": _train, "adapters": _adapters, "compare": _compare}
+    COMMANDS = {Palette}
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f1", "help", "Help", id="help", priority=True),
-        Binding("f2", "mode('chat')", "Chat", id="mode.chat", priority=True),
-        Binding("f3", "mode('corpus')", "Corpus", id="mode.corpus", priority=True),
-        Binding("f4", "mode('train')", "Train", id="mode.train", priority=True),
-        Binding("f5", "mode('adapters')", "Adapters", id="mode.adapters", priority=True),
-        Binding("f6", "mode('compare')", "Compare", id="mode.compare", priority=True),
+        Binding("f1", "do('help')", "Help", id="help", priority=True),
+        *(
+            Binding(f"f{number}", f"mode('{name}')", name, id=f"mode.{name}", priority=True, group=_SCREENS)
+            for number, name in enumerate(TITLES, start=2)
+        ),
+        Binding("f8", "settings", "Settings", id="settings", priority=True, show=False),
+        Binding("ctrl+q", "do('quit')", "Leave", id="quit", priority=True, show=False),
+        Binding("ctrl+c", "interrupt", "Stop or leave", id="interrupt", priority=True, show=False),
     ]
 
     def __init__(self, workspace: Workspace, model: str | None = None, adapter: str | None = None) -> None:
@@ -83,7 +95,10 @@ class LlamaTuiApp(App[None]):
         self.opened = asyncio.Event()
         self.hearers: set[Widget] = set()
         self.bridge = Bridge(self)
+        self.actions = AppActions(self)
         self._chat: Chat | None = None
+        self.chat_screen: ChatScreen | None = None
+        self.asked_to_leave = 0.0
 
     # what screens share
 
@@ -124,21 +139,49 @@ class LlamaTuiApp(App[None]):
             return f"▶ {run.stage or 'training'}"
         return f"▶ training {run.steps[-1].step / max(1, run.plan.steps):.0%}"
 
+    @property
+    def run_in_words(self) -> str:
+        """The run that is going on, for the status line; empty where none is."""
+        run = self.bridge.active
+        if run is None or run.plan is None or not run.steps:
+            return self.run_summary
+        step = run.steps[-1]
+        left = f"{int(step.eta) // 60}:{int(step.eta) % 60:02d} left"
+        return f"▶ training {step.step}/{run.plan.steps} · loss {step.loss:.2f} · {left}"
+
     def tell(self, message: Message) -> None:
         """Hand a message to the app and to every open screen."""
         for target in {self, *self.hearers, *self.screen_stack}:
             target.post_message(copy.copy(message))
 
+    def known(self, error: BaseException) -> LlamaTuiError:
+        """An error as one for the person; one that is not ours is logged whole."""
+        if isinstance(error, LlamaTuiError):
+            return error
+        logger.error("unexpected error", exc_info=error)
+        file = self.workspace.paths.logs / "tui.log"
+        return LlamaTuiError(f"{type(error).__name__}: {error}"[:300], remedy=f"The details are in {file}.")
+
     def report(self, error: BaseException) -> None:
-        """Say an error to the person; one that is not ours is logged whole."""
-        if not isinstance(error, LlamaTuiError):
-            logger.error("unexpected error", exc_info=error)
-            error = LlamaTuiError(
-                f"{type(error).__name__}: {error}"[:300], remedy=f"Details: {self.workspace.paths.logs / 'tui.log'}"
-            )
-        logger.info("told: %s", error)
-        body = "\n".join(part for part in (error.data, error.remedy) if part)
-        self.notify(body or error.what, title=error.what if body else "", severity="error", timeout=12)
+        """Say an error to the person."""
+        told = self.known(error)
+        logger.info("told: %s", told)
+        body = "\n".join(part for part in (told.data, told.remedy) if part)
+        self.notify(body or told.what, title=told.what if body else "", severity="error", timeout=12)
+
+    def attempt(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what a person asked for beside everything else; its errors are reported."""
+        self.run_worker(self._attempt(work), exit_on_error=False)
+
+    async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  the boundary of every command: nothing is swallowed
+            self.report(error)
+
+    def do(self, name: str) -> None:
+        """Run a command of the registry without arguments."""
+        self.attempt(getattr(self.actions, name)(""))
 
     def notify(self, message: str, **options: Any) -> None:
         """Say something; never read as markup."""
@@ -165,6 +208,8 @@ class LlamaTuiApp(App[None]):
     def on_mount(self) -> None:
         """Paint first, then open the rest."""
         open_log(self.workspace.paths)
+        leaving.watch(self)
+        self.apply_settings()
         self.call_after_refresh(self.run_worker, self._open, exclusive=False)
 
     async def _open(self) -> None:
@@ -186,9 +231,44 @@ class LlamaTuiApp(App[None]):
         self.opened.set()
         self.tell(StoreOpened())
 
+    def action_do(self, name: str) -> None:
+        """Run a command of the registry."""
+        self.do(name)
+
     async def action_mode(self, mode: str) -> None:
         """Go to a main screen."""
         await self.switch_mode(mode)
+
+    async def action_interrupt(self) -> None:
+        """Ctrl+C."""
+        await leaving.interrupt(self)
+
+    async def leave(self) -> None:
+        """Leave, after asking where a run is going on."""
+        await leaving.leave(self)
+
+    def action_settings(self) -> None:
+        """Open the settings."""
+        self.attempt(self.show_settings())
+
+    async def show_settings(self) -> None:
+        """Show and change every setting."""
+        from tui.screens.settings import SettingsScreen
+
+        await self.push_screen(SettingsScreen())
+
+    async def change_setting(self, key: str, value: Any) -> bool:
+        """Check, save and use a setting; True where only the next host uses it. Raises SettingsError."""
+        from tui.screens.settings import change
+
+        return await change(self, key, value)
+
+    def apply_settings(self) -> None:
+        """Use the settings as they are now: theme and keys."""
+        settings = self.workspace.settings
+        if settings.theme in self.available_themes:
+            self.theme = settings.theme
+        self.set_keymap(settings.keys)
 
     # the bar tells what has changed
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer
 
+from tui.widgets.keys_bar import KeysBar
 from tui.widgets.modebar import ModeBar
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ModeScreen(Screen[None]):
         """The bar, the body, the keys."""
         yield ModeBar(self.MODE)
         yield from self.body()
-        yield Footer(show_command_palette=False)
+        yield KeysBar()
 
     def body(self) -> ComposeResult:
         """The screen's own widgets."""

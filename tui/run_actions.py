@@ -1,0 +1,131 @@
+"""The commands that concern runs, adapters and the host. The app's other commands stand in `tui/actions.py`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corpora.errors import UsageError
+from sessions import launch
+from sessions.errors import SettingsError
+from sessions.protocol import BASE, HostState, Sampling
+from sessions.training import recipe as recipes
+from tui import render
+
+if TYPE_CHECKING:
+    from tui.app import LlamaTuiApp
+    from tui.screens.chat import ChatScreen
+
+
+class RunActions:
+    """Train, runs, adapter, status."""
+
+    def __init__(self, app: LlamaTuiApp) -> None:
+        self.app = app
+
+    @property
+    def screen(self) -> ChatScreen:
+        """The chat screen, whatever is shown."""
+        if self.app.chat_screen is None:
+            raise UsageError("The chat is not open yet.")
+        return self.app.chat_screen
+
+    async def train(self, rest: str) -> None:
+        """Start a run with the default recipe; `key=value` words change it."""
+        changes = dict(_pair(word) for word in rest.split())
+        recipe = recipes.changed(recipes.RECIPES["default"], **changes)
+        name = self.app.workspace.settings.adapter
+        run = await launch.start_run(self.app.workspace, self.app.client, adapter=name, recipe=recipe)
+        self.app.bridge.follow(run)
+        self.app.notify(f"Training {name}; chat goes on. f4 shows the run.", timeout=5)
+
+    async def runs(self, rest: str) -> None:
+        """Stop, cancel or resume the last run; else go and see."""
+        active = self.app.bridge.active
+        if rest in ("stop", "cancel"):
+            if active is None:
+                raise UsageError("No run is going on.")
+            await self.app.client.stop_run(active.id, save=rest == "stop")
+        elif rest == "resume":
+            await self._resume()
+        else:
+            await self.app.switch_mode("train")
+
+    async def _resume(self) -> None:
+        from sessions.training import runs
+
+        states = await asyncio.to_thread(runs.states, self.app.workspace.paths)
+        run = next((state for state in states if state.resumable and not state.alive), None)
+        if run is None:
+            raise UsageError("There is no run to resume.")
+        await launch.resume_run(self.app.client, run.id)
+        self.app.bridge.follow(run.id)
+
+    async def adapter(self, rest: str) -> None:
+        """Use an adapter; without a name, go and see."""
+        registry = self.app.workspace.registry
+        if not rest:
+            await self.app.switch_mode("adapters")
+            return
+        if rest == "rollback":
+            name = self.app.adapter.rpartition("/")[0] or self.app.workspace.settings.adapter
+            address = await asyncio.to_thread(registry.rollback, name)
+        else:
+            address = BASE if rest == BASE else await asyncio.to_thread(registry.resolve, rest)
+        await self.app.use_adapter(address)
+        self.screen.say(f"{address} answers from the next reply on.")
+
+    async def status(self, rest: str) -> None:
+        """Model, adapter, memory and runs."""
+        from tui.widgets.dialogs import Reading
+
+        state = await self.app.client.status()
+        self.app.push_screen(Reading("Status", [render.text("\n".join(self._lines(state)))]))
+
+    def _lines(self, state: HostState) -> list[str]:
+        chat = self.app.chat
+        context = self.screen.status
+        return [
+            f"model      {self.app.model_summary}",
+            f"adapter    {self.app.adapter} · strength {chat.strength:g}",
+            f"sampling   {in_words(chat.sampling)}",
+            f"system     {render.line(chat.system, 60) if chat.system else 'none'}",
+            f"context    {context.used:,} of {context.context:,} tokens",
+            f"memory     {state.memory / 2**30:.2f} GB" + _gpu(state.gpu_memory),
+            f"runs       {', '.join(state.runs) or 'none'}",
+            f"resident   {', '.join(state.resident) or 'none'}",
+            f"host       {state.version}, pid {state.pid}, {state.clients} terminals, up {state.uptime / 60:.0f} min",
+            f"home       {self.app.workspace.paths.home}",
+        ]
+
+
+def in_words(sampling: Sampling) -> str:
+    """Every field with its value."""
+    return " · ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(sampling).items())
+
+
+def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:
+    """The sampling with one field set from text. Raises SettingsError."""
+    values = msgspec.structs.asdict(sampling)
+    if name not in values:
+        raise SettingsError(f"There is no setting {render.line(name, 40)}.", remedy=f"One of: {', '.join(values)}.")
+    try:
+        read = None if name == "seed" and value in ("", "none") else msgspec.json.decode(value.strip() or "null")
+        return msgspec.convert({**values, name: read}, Sampling)
+    except msgspec.MsgspecError as error:
+        raise SettingsError(
+            f"{name} cannot be {render.line(value, 40) or 'empty'}: {error}.", data="The old value stays."
+        ) from error
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise UsageError(f"{render.line(word, 40)} is no key=value.", remedy="For example: /train epochs=5 rank=8")
+    return key, value
+
+
+def _gpu(memory: int) -> str:
+    return f" · GPU {memory / 2**30:.2f} GB" if memory else ""

@@ -1,0 +1,53 @@
+"""What an empty chat shows: what this is, the first keys, which model answers."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from sessions.models import DEMO, LLAMA_2_CHAT
+from tui import render
+
+STEPS = (
+    ("1", "Ask something below.", "enter sends"),
+    ("2", "Good reply? Keep it. Nearly good? Correct it.", "ctrl+k · ctrl+e"),
+    ("3", "Train an adapter on what you kept, and chat on.", "f4 or /train"),
+    ("4", "Ask base and adapter side by side; vote.", "f6 or /compare"),
+)
+
+
+class Welcome(Static):
+    """Teaches the loop in four lines."""
+
+    def __init__(self, model: str, **options: str) -> None:
+        super().__init__(_content(model), markup=False, **options)  # type: ignore[arg-type]
+
+    def say(self, model: str) -> None:
+        """Another model answers."""
+        self.update(_content(model))
+
+
+def _content(model: str) -> Content:
+    lines = [
+        Content.styled("A Llama that learns from you", "bold $text-accent"),
+        Content.styled("Everything you type and teach stays on this machine.", "dim"),
+        Content(""),
+        *(_step(*step) for step in STEPS),
+        Content(""),
+        Content.styled("/ lists the commands · f1 explains · ctrl+o earlier chats · ctrl+q leaves", "dim"),
+    ]
+    return Content("\n").join([*lines, *_about(model)])
+
+
+def _step(number: str, text: str, key: str) -> Content:
+    return Content.assemble((f"{number}  ", "$text-accent"), text.ljust(50), (key, "dim"))
+
+
+def _about(model: str) -> list[Content]:
+    if model != DEMO:
+        return [Content.styled(render.line(f"{model} answers."), "dim")] if model else []
+    return [
+        Content(""),
+        Content.styled("demo is a tiny model that shows the loop; it knows this program and little else.", "dim"),
+        Content.styled(f"The real one: llama-tui --model 7b-chat  ({LLAMA_2_CHAT})", "dim"),
+    ]
