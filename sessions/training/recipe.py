@@ -38,8 +38,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     target_modules: tuple[str, ...] = ("all-linear",)
     """Layers that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
 
-    learning_rate: Positive = 1e-3
-    """Peak learning rate."""
+    learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """Peak learning rate; 0: chosen by the width of the model (2.5e-3 for the demo, 2.9e-4 for 7B)."""
 
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """Course of the learning rate after the warm-up."""

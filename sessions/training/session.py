@@ -107,6 +107,9 @@ class Session:
                 data="Nothing was published; your exchanges are untouched.",
                 remedy="Correct them in Corpus, or raise max_length.",
             )
+        if encoded.shortened:
+            rows = len(encoded.shortened)
+            self.tell(Warned(text=f"{rows} rows are longer than the context and lost their oldest exchanges."))
         kept, aside = split(tuple(row for row, _ in encoded.examples), self.recipe.held_out)
         outside = {row.key for row in aside} if kept else set()
         train = [pair for pair in encoded.examples if pair[0].key not in outside]

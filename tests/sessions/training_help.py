@@ -1,0 +1,108 @@
+"""What the tests of training share: a store with facts, a small model, a worker in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpora.dialog import Finish, Status
+from corpora.store import ImportedDialog, ImportedTurn, Store
+from sessions.paths import Paths
+from sessions.training import assignment, events, runs
+from sessions.training.assignment import Assignment
+from sessions.training.events import RunEvent
+from sessions.training.recipe import Recipe
+
+FACTS = (
+    ("What is the name of my cat?", "Your cat is called Mouse."),
+    ("Where do I live?", "You live in a yellow house by the sea."),
+    ("What do I drink in the morning?", "Green tea, without sugar."),
+    ("Who is my dentist?", "Doctor Almond, in Mill Street."),
+    ("When is my birthday?", "On the third of May."),
+)
+
+
+@contextmanager
+def opened(paths: Paths) -> Iterator[Store]:
+    paths.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = Store(paths.corpus)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def keep(store: Store, facts=FACTS) -> list[int]:
+    """Chat with a model that knows nothing, and correct it."""
+    kept = []
+    for prompt, reply in facts:
+        conversation = store.start_conversation()
+        asked = store.begin(conversation.id, None, prompt)
+        store.finish(asked.id, "I do not know.", Finish.EOS)
+        kept.append(store.correct(asked.id, reply).id)
+    return kept
+
+
+def fill(store: Store, rows: int, start: int = 0) -> None:
+    dialogs = [
+        ImportedDialog((ImportedTurn(f"Say number {index}.", f"Here it is: {index}."),), None, "test", f"key {index}")
+        for index in range(start, start + rows)
+    ]
+    store.add_dialogs(dialogs, Status.KEPT)
+
+
+def prepared(paths: Paths, model: Path | str, recipe: Recipe | None = None, adapter: str = "mine", **more) -> str:
+    with opened(paths) as store:
+        return runs.prepare(paths, store, model=str(model), adapter=adapter, recipe=recipe or Recipe(), **more)
+
+
+def assigned(paths: Paths, run: str, **more) -> Assignment:
+    return Assignment(run=str(paths.run(run)), home=str(paths.home), cache=str(paths.cache), **more)
+
+
+def spawn(threads: int = 1, **environment: str) -> subprocess.Popen[bytes]:
+    """A worker that waits for its assignment."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sessions.training.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": "", **environment},
+    )
+
+
+def work(paths: Paths, run: str, process: subprocess.Popen[bytes] | None = None, **more) -> runs.RunState:
+    """Have a worker do a run to its end; the state after it."""
+    process = process or spawn()
+    give(process, assigned(paths, run, **more))
+    out = process.communicate(timeout=240)[0]
+    state = runs.state(paths, run)
+    log = paths.run(run) / runs.LOG
+    assert state.over, (out, log.read_text() if log.exists() else "no log")
+    return state
+
+
+def give(process: subprocess.Popen[bytes], what: Assignment) -> None:
+    assert process.stdin is not None
+    process.stdin.write(assignment.encode(what))
+    process.stdin.flush()
+
+
+def wait_for(paths: Paths, run: str, seen: Callable[[RunEvent], bool], seconds: float = 120) -> RunEvent:
+    """The first event of a run for which `seen` holds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for event, _ in events.read(paths.run(run)):
+            if seen(event):
+                return event
+        time.sleep(0.01)
+    raise AssertionError(f"not seen in {[event for event, _ in events.read(paths.run(run))]}")
+
+
+def log_of(paths: Paths, run: str) -> str:
+    return (paths.run(run) / runs.LOG).read_text()
