@@ -160,6 +160,7 @@ def _add_corpus(verbs: Tree) -> None:
     export = corpus.verb("export", "Write what is kept to a file", "corpus:export")
     export.add_argument("file", metavar="FILE", help="`-` is stdout")
     export.add_argument("--format", metavar="F", help="the file's form (default: by its name, else messages)")
+    export.add_argument("--force", action="store_true", help="replace a file that is there")
     listing = corpus.verb("list", "List exchanges, the newest first", "corpus_look:list_exchanges")
     listing.add_argument("--status", choices=STATUSES, action="append", default=[])
     listing.add_argument("--search", metavar="WORDS", default="", help="words in prompts and replies")
