@@ -51,6 +51,22 @@ def messages(dialog: Dialog) -> tuple[Message, ...]:
     return tuple(message(value) for value in dialog)
 
 
+def turns(dialog: Dialog) -> tuple[Message | None, tuple[tuple[Message, Message | None], ...]]:
+    """(system prompt, [(prompt, reply)]), the last reply None where it is awaited.
+
+    Raises DialogError where the roles are in another order.
+    """
+    said = messages(dialog)
+    system, rest = (said[0], said[1:]) if said and said[0].role == "system" else (None, said)
+    for index, each in enumerate(rest):
+        if each.role != ("user", "assistant")[index % 2]:
+            raise DialogError("A dialog goes: an optional system prompt, then user and assistant in turn.")
+    if system is not None and not rest:
+        raise DialogError("A system prompt needs a message of the user after it.")
+    ends = (*rest[1::2], None) if len(rest) % 2 else rest[1::2]
+    return system, tuple(zip(rest[::2], ends, strict=True))
+
+
 class Status(StrEnum):
     """What a person decided about an exchange."""
 

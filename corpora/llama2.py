@@ -1,6 +1,7 @@
 """The only renderer of the Llama 2 chat format: prompt ids; ids with a loss mask; text.
 
-Source: meta-llama/llama, `llama/generation.py`, `chat_completion`. Knows nothing of models or storage.
+Source: meta-llama/llama, `llama/generation.py`, `chat_completion`. A tokenizer of another family goes through
+the same functions with its own chat template (corpora/templates.py). Knows nothing of models or storage.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from corpora.dialog import Dialog, Example, Message, messages
+from corpora.dialog import Dialog, Example, Message, messages, turns
 from corpora.errors import DialogError, DialogTooLong, TagsInContent
+from corpora.templates import template_of
 from corpora.tokens import Tokenizer, Vocabulary, vocabulary
 
 BOS, EOS = "<s>", "</s>"
@@ -42,10 +44,13 @@ def encode_prompt(dialog: Dialog, tokenizer: Tokenizer) -> list[int]:
 
     Raises DialogError for a wrong order of roles, TagsInContent for tags in a message.
     """
-    turns = _turns(dialog)
-    if not turns or turns[-1].reply is not None:
+    template = template_of(tokenizer)
+    if template is not None:
+        return template.encode(dialog, awaiting=True).ids
+    asked = _turns(dialog)
+    if not asked or asked[-1].reply is not None:
         raise DialogError("A prompt ends with a message of the user.")
-    return _encode([turns], vocabulary(tokenizer))[0].ids
+    return _encode([asked], vocabulary(tokenizer))[0].ids
 
 
 def encode_example(dialog: Dialog, tokenizer: Tokenizer) -> Example:
@@ -58,6 +63,9 @@ def encode_example(dialog: Dialog, tokenizer: Tokenizer) -> Example:
 
 def encode_examples(dialogs: Iterable[Dialog], tokenizer: Tokenizer) -> list[Example]:
     """`encode_example` of many dialogs, their texts given to the tokenizer in one batch."""
+    template = template_of(tokenizer)
+    if template is not None:
+        return [template.encode(dialog, awaiting=False) for dialog in dialogs]
     return _encode([_whole(dialog) for dialog in dialogs], vocabulary(tokenizer))
 
 
@@ -107,17 +115,17 @@ def found_tags(text: str) -> list[str]:
 
 
 def _whole(dialog: Dialog) -> list[Turn]:
-    turns = _turns(dialog)
-    if not turns or turns[-1].reply is None:
+    said = _turns(dialog)
+    if not said or said[-1].reply is None:
         raise DialogError("An example ends with a reply.")
-    return turns
+    return said
 
 
 def _encode(dialogs: Sequence[Sequence[Turn]], words: Vocabulary) -> list[Example]:
     """Prompts and replies of all dialogs in one batch, put together again in their order."""
-    texts = [text for turns in dialogs for turn in turns for text in _segments(turn)]
+    texts = [text for said in dialogs for turn in said for text in _segments(turn)]
     segments = iter(words.encode_batch(texts))
-    return [_joined(turns, segments, words) for turns in dialogs]
+    return [_joined(said, segments, words) for said in dialogs]
 
 
 def _segments(turn: Turn) -> tuple[str, ...]:
@@ -126,10 +134,10 @@ def _segments(turn: Turn) -> tuple[str, ...]:
     return (turn.prompt, f"{turn.reply} " if _stands_alone(turn.reply) else f"{turn.prompt} {turn.reply} ")
 
 
-def _joined(turns: Sequence[Turn], segments: Iterator[list[int]], words: Vocabulary) -> Example:
+def _joined(said: Sequence[Turn], segments: Iterator[list[int]], words: Vocabulary) -> Example:
     ids: list[int] = []
     trained: list[bool] = []
-    for turn in turns:
+    for turn in said:
         prompt = next(segments)
         ids.append(words.bos_id)
         ids += prompt
@@ -152,30 +160,15 @@ def _stands_alone(reply: str) -> bool:
 
 
 def _turns(dialog: Dialog) -> list[Turn]:
-    system, rest = _split_system(messages(dialog))
-    turns = [_turn(user, reply) for user, reply in _pairs(rest)]
+    said = messages(dialog)
+    for each in said:
+        _refuse_tags(each)
+    system, pairs = turns(said)
+    found = [_turn(user, reply) for user, reply in pairs]
     if system is None:
-        return turns
-    if not turns:
-        raise DialogError("A system prompt needs a message of the user after it.")
-    first = f"{B_SYS}{system.content}{E_SYS}{rest[0].content}"
-    return [Turn(_instruction(first), turns[0].reply, turns[0].trained), *turns[1:]]
-
-
-def _split_system(dialog: tuple[Message, ...]) -> tuple[Message | None, tuple[Message, ...]]:
-    for said in dialog:
-        _refuse_tags(said)
-    if dialog and dialog[0].role == "system":
-        return dialog[0], dialog[1:]
-    return None, dialog
-
-
-def _pairs(rest: tuple[Message, ...]) -> Iterator[tuple[Message, Message | None]]:
-    for index, said in enumerate(rest):
-        if said.role != ("user", "assistant")[index % 2]:
-            raise DialogError("A dialog goes: an optional system prompt, then user and assistant in turn.")
-    for index in range(0, len(rest), 2):
-        yield rest[index], rest[index + 1] if index + 1 < len(rest) else None
+        return found
+    first = f"{B_SYS}{system.content}{E_SYS}{pairs[0][0].content}"
+    return [Turn(_instruction(first), found[0].reply, found[0].trained), *found[1:]]
 
 
 def _turn(user: Message, reply: Message | None) -> Turn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
 from corpora.store.connection import Connection
@@ -37,6 +39,17 @@ class BrowsingPart(Connection):
             (*values, limit, offset),
         )
         return readable(rows)
+
+    def walk(self, where: Filter = Filter(), at_once: int = 500) -> Iterator[Exchange]:
+        """All matches, the oldest first, read in slices."""
+        condition, values = condition_of(where)
+        after = 0
+        while rows := self._read(
+            f"SELECT {EXCHANGE} FROM exchanges WHERE id > ? AND {condition} ORDER BY id LIMIT ?",
+            (after, *values, at_once),
+        ):
+            yield from readable(rows)
+            after = rows[-1][0]
 
     def ids(self, where: Filter = Filter()) -> list[int]:
         """The ids of all matches, the oldest first."""

@@ -37,8 +37,8 @@ class CuratingPart(PreferencePart):
             found = db.execute(f"SELECT id FROM exchanges WHERE {condition}", values).fetchall()
             return _set_status(db, [row[0] for row in found], status)
 
-    def correct(self, exchange_id: int, reply: str, *, keep: bool = True) -> Exchange:
-        """Replace a reply; the first original stays, and a preference pair is made of the two.
+    def correct(self, exchange_id: int, reply: str, *, keep: bool = True, pair: bool = True) -> Exchange:
+        """Replace a reply; the first original stays, and (with `pair`) a preference pair is made of the two.
 
         A correction back to the original takes the pair away.
         """
@@ -56,7 +56,8 @@ class CuratingPart(PreferencePart):
                 _replace_reply(db, before, reply, now)
             if keep:
                 db.execute("UPDATE exchanges SET status = 'kept', updated = ? WHERE id = ?", (now, exchange_id))
-            _renew_pair(db, exchange_id, steps)
+            if pair:
+                _renew_pair(db, exchange_id, steps)
             steps.save()
             return _current(db, exchange_id)
 
