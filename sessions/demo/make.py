@@ -30,23 +30,28 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sessions.demo.make", description=__doc__)
     parser.add_argument("--minutes", type=float, default=25.0, help="how long to train (default: 25)")
     parser.add_argument("--folder", type=Path, default=MODEL_DIR, help="where to write the model")
+    parser.add_argument("--continue", dest="further", action="store_true", help="train the model that is there further")
     parser.add_argument("--measure-only", action="store_true", help="measure the model that is there")
     asked = parser.parse_args(argv)
     logging.disable_progress_bar()
     if not asked.measure_only:
-        _train(asked.folder, asked.minutes)
+        _train(asked.folder, asked.minutes, asked.further)
     _write_card(asked.folder, _figures(asked.folder))
     return 0
 
 
-def _train(folder: Path, minutes: float) -> None:
-    tokenizer = vocabulary.build(_texts(), folder)
-    model = learning.fresh_model(tokenizer.get_vocab_size())
+def _train(folder: Path, minutes: float, further: bool) -> None:
+    tokenizer = _tokenizer(folder) if further else vocabulary.build(_texts(), folder)
+    model = measure.load(folder, False).float() if further else learning.fresh_model(tokenizer.get_vocab_size())
     _say(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
-    began = time.monotonic()
-    steps = learning.train(model, iter(Writer(random.Random(SEED))), tokenizer, minutes * 60, _say)
+    dialogs = Writer(random.Random(time.time_ns() if further else SEED))
+    steps = learning.train(model, iter(dialogs), tokenizer, minutes * 60, _say)
     _save(model, folder)
-    _say(f"{steps} steps in {(time.monotonic() - began) / 60:.1f} minutes")
+    _say(f"{steps} steps in {minutes:.1f} minutes")
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
 def _texts() -> Iterator[str]:
@@ -62,8 +67,8 @@ def _save(model: Any, folder: Path) -> None:
 
 def _figures(folder: Path) -> dict[str, str]:
     """Every figure of the card; prints what went wrong."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    known, other = measure.known_cases(1200), measure.other_cases(600)
+    tokenizer = _tokenizer(folder)
+    known, other = measure.known_cases(800), measure.other_cases(600)
     sets = {"known": known, "other": other, "unseen": measure.unseen_cases()}
     sets["history"] = measure.with_history(known, 300)
     figures = {}

@@ -33,7 +33,7 @@ class Writer:
     def dialog(self) -> tuple[Message, ...]:
         """A dialog of one turn, of some, or seldom of many."""
         self.told = {}
-        turns = self.rng.choices((1, self.rng.randint(2, 5), self.rng.randint(12, 30)), (60, 38, 2))[0]
+        turns = self.rng.choices((1, self.rng.randint(2, 5), self.rng.randint(12, 30)), (72, 27, 1))[0]
         said = [message for _ in range(turns) for message in self._turn(alone=turns == 1)]
         if self.rng.random() < 0.2:
             said.insert(0, Message("system", self.rng.choice(systems())))
