@@ -13,6 +13,7 @@ from corpora.store import Store
 from sessions import models, settings
 from sessions.client import Client
 from sessions.paths import Paths, private_folder
+from sessions.protocol import BASE
 from sessions.registry import Registry
 from sessions.settings import Settings
 
@@ -49,6 +50,15 @@ class Workspace:
     def model(self, asked: str | None = None) -> str:
         """The model to open: asked for, configured, or what this machine has."""
         return asked or models.default_model(self.settings)
+
+    def adapter(self, asked: str | None = None) -> str:
+        """The adapter to chat with: asked for, or the version in use of the configured name, or `base`.
+
+        Raises AdapterNotFound for one that was asked for and is not there.
+        """
+        if asked:
+            return self.registry.resolve(asked)
+        return self.registry.current(self.settings.adapter) if self.settings.use_adapter else BASE
 
     def client(self, model: str | None = None) -> Client:
         """A client of this home's host; nothing is started before `connect` or a first command."""
