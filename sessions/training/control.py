@@ -57,6 +57,10 @@ class Control:
         """True once the host is gone."""
         return os.getppid() != self._parent
 
+    def orphan(self) -> None:
+        """Go on as if the host were gone."""
+        self._parent = 0
+
     @property
     def stopping(self) -> bool:
         """True where the run should end at the next whole step."""

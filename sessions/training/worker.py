@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -46,10 +47,14 @@ def main() -> int:
 
 
 def carry_out(assignment: Assignment, parent: int | None = None) -> RunEvent:
-    """Do the run and append its ending, which is also returned."""
-    folder = Path(assignment.run)
+    """Do the run and append its ending, which is also returned; `parent` is the process it must not outlive."""
+    return concluded(Path(assignment.run), lambda: _run(assignment, parent))
+
+
+def concluded(folder: Path, course: Callable[[], RunEvent]) -> RunEvent:
+    """Carry out the course of a run and append its ending: the one it returns, or what its error means."""
     try:
-        ending = _run(assignment, parent)
+        ending = course()
     except BaseException as error:  # noqa: BLE001 - the process's boundary: every end of a run must be told
         log.error("the run ended:\n%s", traceback.format_exc())
         ending = _ending_of(error, folder)
@@ -57,17 +62,22 @@ def carry_out(assignment: Assignment, parent: int | None = None) -> RunEvent:
     return ending
 
 
-def _run(assignment: Assignment, parent: int | None) -> RunEvent:
-    from sessions.training.session import Session
-
+def control_of(assignment: Assignment, parent: int | None) -> Control:
+    """What may interrupt the run of an assignment."""
     flag = ChatFlag(Path(assignment.chat_flag)) if assignment.chat_flag else None
-    control = Control(
+    return Control(
         Path(assignment.run),
         flag=flag,
         chat_share=assignment.chat_share,
         parent=parent,
         synchronize=_synchronize,
     )
+
+
+def _run(assignment: Assignment, parent: int | None) -> RunEvent:
+    from sessions.training.session import Session
+
+    control = control_of(assignment, parent)
     control.stop_on_signals()
     return Session(assignment, control).run()
 

@@ -1,0 +1,103 @@
+"""What a run will take, before Start: steps, tokens, time and memory, from sizes alone. Torch-free.
+
+Honest about what it cannot know: the time is None until a run on this machine with this model was measured,
+or the model is small enough to be reckoned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sessions.paths import Paths
+from sessions.protocol import ModelInfo
+from sessions.training import runs, schedule
+from sessions.training.recipe import Recipe
+from sessions.training.runs import Preview
+from sessions.training.schedule import Schedule
+
+CHARACTERS_PER_TOKEN = 3.3
+TAG_TOKENS = 12
+"""BOS, EOS and the tags of one exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """About what a run takes. `tokens` counts every pass, `seconds` is None where nothing was measured;
+    `memory` is in bytes and counts the base. `advice` says what to change where it does not fit.
+    """
+
+    schedule: Schedule
+    steps: int
+    tokens: int
+    seconds: float | None
+    memory: int
+    fits: bool = True
+    advice: str = ""
+
+
+def estimate(
+    preview: Preview, info: ModelInfo, recipe: Recipe, *, speed: float | None = None, free: int | None = None
+) -> Estimate:
+    """From what `runs.preview` counted; `speed` in tokens/s as measured, `free` bytes on the device."""
+    longest = min(_tokens(preview.longest, 1), recipe.max_length, info.context)
+    rows = max(1, preview.rows)
+    kept = rows - (round(rows * recipe.held_out) if rows >= 20 else 0)
+    device = "cpu" if info.device == "cpu" else "cuda"
+    plan = schedule.plan(kept, longest, recipe, device)
+    tokens = round(_tokens(preview.characters, rows) * kept / rows * plan.epochs)
+    memory = info.memory + _added(info, recipe, plan.micro_batch * longest, device)
+    fits = free is None or memory - info.memory <= free
+    return Estimate(
+        schedule=plan,
+        steps=plan.steps,
+        tokens=tokens,
+        seconds=tokens / speed if speed else None,
+        memory=memory,
+        fits=fits,
+        advice="" if fits else _advice(info, recipe, longest, free or 0, device),
+    )
+
+
+def measured_speed(paths: Paths, model: str) -> float | None:
+    """Tokens per second of the last run of this model that got far enough, or None."""
+    for found in runs.states(paths):
+        if found.created and found.created.model == model and len(found.steps) >= 3:
+            speeds = sorted(step.tokens_per_second for step in found.steps)
+            return speeds[len(speeds) // 2]
+    return None
+
+
+def _tokens(characters: int, rows: int) -> int:
+    return round(characters / CHARACTERS_PER_TOKEN) + TAG_TOKENS * rows
+
+
+def width(parameters: int) -> int:
+    """About the hidden size of a Llama with so many parameters: 12 · layers · width², width ≈ 128 · layers."""
+    return max(64, round(float((parameters * 128 / 12) ** (1 / 3))))
+
+
+def lora_parameters(parameters: int, rank: int) -> int:
+    """About the number of trainable parameters: 7 matrices a layer, in and out of width to 2.7 · width."""
+    hidden = width(parameters)
+    layers = max(2, round(hidden / 128))
+    return round(layers * rank * hidden * (4 * 2 + 3 * 3.7))
+
+
+def _added(info: ModelInfo, recipe: Recipe, tokens: int, device: str) -> int:
+    """Matrices, gradients and moments; then activations: kept whole, or one a layer with checkpointing."""
+    moments = 2 if device == "cuda" and recipe.optimizer != "adamw" else 8
+    hidden = width(info.parameters)
+    layers = max(2, round(hidden / 128))
+    each = 2 if recipe.gradient_checkpointing and device == "cuda" else 34
+    activations = tokens * hidden * 2 * (each * layers + 40)
+    return lora_parameters(info.parameters, recipe.rank) * (8 + moments) + activations
+
+
+def _advice(info: ModelInfo, recipe: Recipe, longest: int, free: int, device: str) -> str:
+    """The nearest settings that fit: smaller micro-batch, then shorter rows, then a smaller rank."""
+    if _added(info, recipe, longest, device) <= free:
+        return "Set micro_batch = 1."
+    for length in (1024, 512, 256):
+        if length < longest and _added(info, recipe, length, device) <= free:
+            return f"Set micro_batch = 1 and max_length = {length}."
+    return "Set micro_batch = 1, max_length = 256 and rank = 8, or choose a smaller model."
