@@ -48,10 +48,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     quantization: str
     dtype: str
-    size: int
-    digest: str
-    chunks: tuple[str, ...]
-    entries: dict[str, Entry]
+    size: int = 0
+    digest: str = ""
+    chunks: tuple[str, ...] = ()
+    entries: dict[str, Entry] = {}
     shared: dict[str, Piece] = {}
     data: str = DATA
     handle: str = ""
