@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -66,9 +67,18 @@ else:
 """
 
 
+class PatientWorkers(Workers):
+    """A test leaves no process behind."""
+
+    async def close(self) -> None:
+        await super().close()
+        for worker in self._running:
+            await asyncio.to_thread(worker.process.wait, 20)
+
+
 def fake_workers(paths: Paths, body: str = PUBLISH) -> Workers:
     """Workers of a host that write the events of a short run and then do `body`."""
-    found = Workers(paths, Settings(), ahead=False)
+    found = PatientWorkers(paths, Settings(), ahead=False)
     found.command = (sys.executable, "-c", WORKER.replace("BODY", body))
     return found
 
@@ -111,9 +121,10 @@ class Caller:
         return Store(self.paths.corpus)
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(*words: str, stdin: bool = False) -> subprocess.Popen[str]:
     """`llama-tui …` in a process of its own, in the test's environment."""
     command = [sys.executable, "-m", "tui.cli", *words]
+    source = subprocess.PIPE if stdin else subprocess.DEVNULL
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
     )

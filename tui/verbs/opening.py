@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from tui.verbs.call import Call
 
 
-def app(call: Call) -> int:
+def app(call: Call) -> int | Coroutine[Any, Any, int]:
     """The Textual app; the line REPL where the terminal cannot carry it."""
     if not _can_draw():
         return repl(call)
@@ -22,7 +24,7 @@ def app(call: Call) -> int:
     return 0
 
 
-def repl(call: Call) -> int:
+def repl(call: Call) -> Coroutine[Any, Any, int]:
     """The line REPL."""
     from tui.repl import run
 

@@ -1,0 +1,272 @@
+"""The line REPL's commands on learning: runs, adapters, comparisons and votes, the corpus as files.
+
+Knows nothing of the chat's own commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from contextlib import aclosing
+from pathlib import Path
+
+from corpora.dialog import Message, Vote
+from corpora.errors import UsageError
+from corpora.transfer import import_files
+from sessions.comparing import Comparison, tally
+from sessions.launch import resume_run, start_run
+from sessions.protocol import BASE, ColumnEnded, Failed, Token
+from sessions.training import recipe as recipes
+from sessions.training import runs
+from sessions.training.runs import RunState
+from tui.output import Output
+from tui.output_columns import columns
+from tui.repl_session import Session
+from tui.verbs import progress
+from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
+from tui.verbs.runs import day
+from tui.verbs.train import changed_recipe
+
+VOTES = {"left": Vote.LEFT, "right": Vote.RIGHT, "tie": Vote.TIE, "bad": Vote.BOTH_BAD}
+
+
+class LearnActions:
+    """The other half of `tui.commands.Actions`."""
+
+    session: Session
+
+    @property
+    def output(self) -> Output:
+        """Where results go."""
+        return self.session.output
+
+    # runs
+
+    async def train(self, rest: str) -> None:
+        """Start a run; chat goes on. Where nobody sits there, wait for its end."""
+        session, settings = self.session, self.session.workspace.settings
+        recipe = changed_recipe(recipes.load("default"), shlex_words(rest))
+        run = await start_run(session.workspace, session.client, adapter=settings.adapter, recipe=recipe)
+        session.watch.follow(run)
+        self.output.note(f"Training {settings.adapter} (run {run}); chat goes on. /runs stop ends it and keeps it.")
+        if not session.surface.attended:
+            await session.watch.wait(run)
+
+    async def runs(self, rest: str) -> None:
+        """List runs; stop, cancel or resume one."""
+        word, _, named = rest.partition(" ")
+        if word in ("stop", "cancel"):
+            state = await self._run(named.strip(), alive=True)
+            await self.session.client.stop_run(state.id, save=word == "stop")
+            self.output.note(f"Run {state.id} is asked to {'stop and publish' if word == 'stop' else 'give up'}.")
+        elif word == "resume":
+            await self._resume(await self._run(named.strip(), alive=False))
+        elif word:
+            raise UsageError(f"/runs cannot {word}.", remedy="/runs, /runs stop, /runs cancel or /runs resume")
+        else:
+            self._list(await asyncio.to_thread(runs.states, self.session.workspace.paths))
+
+    async def _run(self, named: str, *, alive: bool) -> RunState:
+        paths = self.session.workspace.paths
+        if named:
+            return await asyncio.to_thread(runs.state, paths, named)
+        for state in await asyncio.to_thread(runs.states, paths):
+            if state.alive if alive else state.resumable and not state.alive:
+                return state
+        raise UsageError("No run is going on." if alive else "There is no run to resume.")
+
+    async def _resume(self, state: RunState) -> None:
+        await asyncio.to_thread(runs.resume, self.session.workspace.paths, state.id)
+        await resume_run(self.session.client, state.id)
+        self.session.watch.follow(state.id)
+        self.output.note(f"Run {state.id} goes on from step {state.checkpoint_step}.")
+        if not self.session.surface.attended:
+            await self.session.watch.wait(state.id)
+
+    def _list(self, states: list[RunState]) -> None:
+        if not states:
+            self.output.note("There is no run yet. /train starts one.")
+            return
+        rows = [
+            (
+                state.id,
+                state.phase,
+                f"{state.steps[-1].step if state.steps else 0}/{state.plan.steps if state.plan else '?'}",
+                f"{state.steps[-1].loss:.3f}" if state.steps else "",
+                state.published.adapter if state.published else "",
+                day(state.created.time) if state.created else "",
+            )
+            for state in states[:SHOWN]
+        ]
+        self.output.table(("RUN", "STATE", "STEPS", "LOSS", "PUBLISHED", "WHEN"), rows, right=("STEPS", "LOSS"))
+
+    # adapters
+
+    async def adapter(self, rest: str) -> None:
+        """Show adapters, or use one."""
+        registry, chat = self.session.workspace.registry, self.session.chat
+        if not rest:
+            self._list_adapters()
+            return
+        if rest == "rollback":
+            name = chat.adapter.partition("/")[0] if chat.adapter != BASE else self.session.workspace.settings.adapter
+            address = await asyncio.to_thread(registry.rollback, name)
+        else:
+            address = self._meant(rest)
+        await self.session.use_adapter(address)
+        self.output.note(f"{address} answers from now on.")
+
+    def _meant(self, asked: str) -> str:
+        """A name alone means the version that is on offer, where one is."""
+        offered = self.session.offered
+        return offered if offered.startswith(f"{asked}/") else self.session.workspace.registry.resolve(asked)
+
+    def _list_adapters(self) -> None:
+        registry, now = self.session.workspace.registry, self.session.chat.adapter
+        rows: list[tuple[object, ...]] = [("✓" if now == BASE else "", BASE, "", "", "")]
+        for branch in registry.tree():
+            each = branch.lineage
+            loss = "" if each.loss is None else f"{each.loss:.3f}"
+            mark = "✓" if each.address == now else ""
+            rows.append((mark, each.address, each.parent, each.rows, loss))
+        self.output.table(("", "ADAPTER", "FROM", "ROWS", "LOSS"), rows, right=("ROWS", "LOSS"))
+
+    # comparisons
+
+    async def compare(self, rest: str) -> None:
+        """Answer a prompt (without one: the last again) with the base and the adapter."""
+        session = self.session
+        comparison = Comparison(self._dialog(rest), (BASE, self._tuned()))
+        session.comparison, session.comparing = None, session.client.next_id()
+        try:
+            await self._stream(comparison)
+        finally:
+            session.comparing = ""
+        session.comparison = comparison
+        self.output.note("/vote left, right, tie or bad")
+
+    async def _stream(self, comparison: Comparison) -> None:
+        session = self.session
+        headings = [f"{side}: {name}" for side, name in zip(("left", "right"), comparison.columns, strict=True)]
+        with columns(self.output, headings) as shown:
+            asked = comparison.ask(session.client, session.chat.sampling, id=session.comparing)
+            async with aclosing(asked) as events:  # type: ignore[type-var]
+                async for event in events:
+                    match event:
+                        case Token(text=text, column=column):
+                            shown.feed(column, text)
+                        case ColumnEnded(column=column):
+                            shown.end(column)
+                        case Failed(failure=failure):
+                            raise failure.error()
+
+    def _dialog(self, prompt: str) -> tuple[Message, ...]:
+        chat = self.session.chat
+        if prompt:
+            dialog = chat.dialog((), prompt)
+        elif chat.last is not None:
+            dialog = chat.dialog(chat.branch[:-1], chat.last.prompt, chat.last.tags_allowed)
+        else:
+            raise UsageError("Which prompt?", remedy="/compare PROMPT")
+        from corpora.llama2 import render
+
+        render(dialog)
+        return dialog
+
+    def _tuned(self) -> str:
+        session = self.session
+        if session.chat.adapter != BASE:
+            return session.offered or session.chat.adapter
+        name = session.workspace.settings.adapter
+        found = session.offered or session.workspace.registry.current(name)
+        if found == BASE:
+            raise UsageError("There is no adapter to compare with yet.", remedy="Keep some exchanges, then /train")
+        return found
+
+    async def vote(self, rest: str) -> None:
+        """Save a vote on the last comparison."""
+        comparison = self.session.comparison
+        if comparison is None:
+            raise UsageError("There is nothing to vote on.", remedy="/compare PROMPT first; each is voted on once.")
+        if rest not in VOTES:
+            raise UsageError("A vote is left, right, tie or bad.")
+        store = self.session.chat.store
+        await comparison.cast(store, VOTES[rest])
+        self.session.comparison = None
+        counts = tally(await asyncio.to_thread(store.verdicts), *comparison.columns)
+        self.output.note(
+            f"{counts.first} {counts.first_wins} : {counts.second_wins} {counts.second} "
+            f"({counts.ties} ties, {counts.both_bad} both bad)"
+        )
+
+    # the corpus
+
+    async def corpus(self, rest: str) -> None:
+        """Count what is kept; import or export a file."""
+        word, _, name = rest.partition(" ")
+        if word == "import" and name.strip():
+            await self._import(name.strip())
+        elif word == "export" and name.strip():
+            await self._export(name.strip())
+        elif word:
+            raise UsageError(
+                f"/corpus {word} needs a file." if word in ("import", "export") else "/corpus cannot that."
+            )
+        else:
+            stats = await asyncio.to_thread(self.session.chat.store.stats)
+            counts = [f"{count:,} {status.value}" for status, count in stats.by_status.items() if count]
+            parts = [
+                *counts,
+                f"{stats.corrected:,} corrected",
+                f"{stats.trained:,} trained",
+                f"{stats.preferences:,} pairs",
+            ]
+            self.output.say(f"{stats.exchanges:,} exchanges: {', '.join(parts)}.")
+
+    async def _import(self, name: str) -> None:
+        store, path = self.session.chat.store, _path(name)
+        tell_import(self.output, await asyncio.to_thread(import_files, store, [path]), False)
+
+    async def _export(self, name: str) -> None:
+        store, left_out = self.session.chat.store, list[str]()
+        rows = await asyncio.to_thread(write_out, store, _path(name), format_of(name), left_out)
+        for line in left_out[:SHOWN]:
+            self.output.note(line, "yellow")
+        self.output.note(f"{rows:,} rows written to {name}.")
+
+    # the whole
+
+    async def status(self, rest: str) -> None:
+        """Model, adapter, memory, context and runs."""
+        session = self.session
+        host = await session.client.status()
+        active = session.watch.active
+        facts = [
+            ("model", f"{host.model}, {'ready' if host.ready else 'loading'}"),
+            ("on", f"{host.ready.quantization} on {host.ready.device}" if host.ready else ""),
+            ("adapter", session.adapter_in_words()),
+            ("resident", ", ".join(host.resident)),
+            ("context", f"{session.used} of {host.ready.context} tokens" if host.ready else ""),
+            (
+                "memory",
+                progress.size(host.memory) + (f", GPU {progress.size(host.gpu_memory)}" if host.gpu_memory else ""),
+            ),
+            ("run", progress.going(active) if active else ""),
+            ("terminals", str(host.clients)),
+            ("home", str(session.workspace.paths.home)),
+        ]
+        for name, value in facts:
+            if value:
+                self.output.say(f"{name:<11}{value}")
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser()
+
+
+def shlex_words(rest: str) -> list[str]:
+    """Words as a shell would split them. Raises UsageError."""
+    try:
+        return shlex.split(rest)
+    except ValueError as error:
+        raise UsageError(f"{rest!r} cannot be read: {error}.") from error
