@@ -20,7 +20,7 @@ from tui import render
 from tui.widgets.exchange_detail import Shown
 
 LONGEST = 3000
-TRAINED, SPECIAL, PLAIN = "$text-success", "bold reverse", "$text-muted"
+TRAINED, SPECIAL, PLAIN = "$text-success", "bold reverse", "dim"
 
 
 def token_preview(model: str, shown: Shown) -> Content:

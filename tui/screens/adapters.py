@@ -1,0 +1,318 @@
+"""Adapters: versions with parents, figures and votes; use, roll back, compare, rename, remove, import, export.
+
+Workers ask registry and host, handlers change widgets. Knows nothing of what a folder holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import DataTable, Static
+
+from corpora.errors import LlamaTuiError
+from sessions.errors import AdapterError
+from sessions.protocol import BASE
+from sessions.registry import checked_adapter
+from sessions.workspace import Workspace
+from tui import render
+from tui.messages import AdapterInUseChanged, AdaptersChanged, CorpusChanged, StoreOpened
+from tui.screens.mode import ModeScreen
+from tui.widgets.dialogs import AskLine, Confirm
+from tui.widgets.path_suggester import PathSuggester
+from tui.widgets.stats_panel import bar
+from tui.widgets.version_tree import Shelf, VersionTree, count_votes, detail_of
+
+Result = TypeVar("Result")
+NARROW = 100
+STRONGEST, STEP = 1.5, 0.1
+DIAL = 30
+TEACH = """No adapter yet.
+
+Keep or correct some replies in the chat (F2), then train on them (F4): the first version appears here,
+and every further run makes the next one. i imports a PEFT folder."""
+
+
+class AdaptersScreen(ModeScreen):
+    """The tree of versions, the one under the cursor in full, and the strength of the one in use."""
+
+    MODE: ClassVar[str] = "adapters"
+    CSS_PATH = "adapters.tcss"
+    AUTO_FOCUS = "VersionTree"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("u", "use", "Use", id="adapters.use"),
+        Binding("r", "rollback", "Roll back", id="adapters.rollback"),
+        Binding("space", "mark", "Mark", id="adapters.mark"),
+        Binding("c", "compare", "Compare", id="adapters.compare"),
+        Binding("minus", "strength(-1)", "Weaker", key_display="-", id="adapters.weaker"),
+        Binding("plus,equals_sign", "strength(1)", "Stronger", key_display="+", id="adapters.stronger"),
+        Binding("e", "rename", "Rename", id="adapters.rename"),
+        Binding("x,delete", "remove", "Remove", key_display="x", id="adapters.remove"),
+        Binding("i", "import", "Import", id="adapters.import"),
+        Binding("o", "export", "Export", id="adapters.export"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shelf = Shelf()
+
+    def body(self) -> ComposeResult:
+        """Tree and detail; the dial below."""
+        with Horizontal(id="adapter-panes"):
+            yield VersionTree(id="versions")
+            with VerticalScroll(id="version", can_focus=False):
+                yield Static("", id="version-detail", markup=False)
+        yield Static("", id="strength", markup=False)
+
+    @property
+    def tree_table(self) -> VersionTree:
+        """The versions."""
+        return self.query_one(VersionTree)
+
+    # hearing and looking
+
+    def on_mount(self) -> None:
+        """The first look."""
+        self.look()
+
+    def on_store_opened(self, message: StoreOpened) -> None:
+        """Votes can be read now."""
+        self.look()
+
+    def on_adapters_changed(self, message: AdaptersChanged) -> None:
+        """A version came, went or became current."""
+        self.look()
+
+    def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
+        """Another version answers."""
+        self.look()
+
+    def on_corpus_changed(self, message: CorpusChanged) -> None:
+        """A vote may have been cast."""
+        if not message.ids:
+            self.look()
+
+    @work(exclusive=True, group="look")
+    async def look(self) -> None:
+        """Read registry and votes."""
+        in_use, opened = self.llama.adapter, self.llama.opened.is_set()
+        try:
+            self.shelf = await asyncio.to_thread(_read, self.llama.workspace, in_use, opened)
+        except (LlamaTuiError, OSError) as error:
+            self.llama.report(error)
+            return
+        self.tree_table.show(self.shelf)
+        self._show_detail()
+        self._show_strength()
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Tell all of the version under the cursor."""
+        self._show_detail()
+        self.refresh_bindings()
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        """Enter uses it."""
+        self.action_use()
+
+    def on_resize(self) -> None:
+        """Below each other where there is no room beside."""
+        self.set_class(self.size.width < NARROW, "-narrow")
+
+    def _show_detail(self) -> None:
+        empty = not self.shelf.branches and not self.shelf.damaged
+        content = Content(TEACH) if empty else detail_of(self.shelf, self.tree_table.chosen)
+        self.query_one("#version-detail", Static).update(content)
+
+    def _show_strength(self) -> None:
+        adapter = self.llama.adapter
+        if adapter == BASE or not self.llama.opened.is_set():
+            said = Content.styled(
+                "The base answers in the chat; an adapter in use has a strength from 0 to 1.5.", "dim"
+            )
+        else:
+            strength = self.llama.chat.strength
+            meaning = "as the base" if strength == 0 else "as trained" if strength == 1 else ""
+            said = Content.assemble(
+                f"{render.line(adapter, 40)} at strength ",
+                (f"{strength:.1f} ", "bold"),
+                (bar(strength / STRONGEST, DIAL), "$primary on $panel"),
+                (f" {meaning}", "dim"),
+            )
+        self.query_one("#strength", Static).update(said)
+
+    # doing
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what the row under the cursor allows is in the footer."""
+        if action in ("rollback", "rename", "remove", "export") and self.is_mounted:
+            return self.tree_table.chosen not in (None, BASE)
+        if action == "strength":
+            return self.llama.adapter != BASE
+        return True
+
+    @work(group="use", exclusive=True)
+    async def action_use(self) -> None:
+        """Load, probe and answer with this version from now on; the base is never reloaded."""
+        if (chosen := self.tree_table.chosen) is not None:
+            await self._use(chosen)
+
+    async def _use(self, adapter: str) -> None:
+        try:
+            await self.llama.use_adapter(adapter)
+        except LlamaTuiError as error:
+            self.llama.report(error)
+        else:
+            self.llama.notify(f"The chat answers with {adapter} now.", timeout=3)
+
+    @work(group="use", exclusive=True)
+    async def action_rollback(self) -> None:
+        """Back to what the current version of this name was made from."""
+        name = self._chosen_name()
+        if name is None:
+            return
+        in_use = self.llama.adapter.startswith(f"{name}/")
+        parent = await self._ask_registry(lambda: self.llama.workspace.registry.rollback(name))
+        if parent is not None:
+            if in_use:
+                await self._use(parent)
+            self.llama.notify(f"{name} stands at {parent}.", timeout=3)
+
+    def action_mark(self) -> None:
+        """Mark for a comparison."""
+        self.tree_table.toggle()
+
+    async def action_compare(self) -> None:
+        """The two marked ones; one against what is in use, or its parent."""
+        from tui.screens.compare import compare_on
+
+        left, right = self._pair()
+        if left == right:
+            self.llama.notify("Mark two versions with space, or go to another one than the base.", severity="warning")
+            return
+        await compare_on(self.llama, left, right)
+
+    def _pair(self) -> tuple[str, str]:
+        marked, chosen = self.tree_table.marked, self.tree_table.chosen or BASE
+        if len(marked) == 2:
+            return marked[0], marked[1]
+        right = marked[0] if marked else chosen
+        lineage = self.shelf.lineage(right)
+        others = [chosen, self.llama.adapter, lineage.parent if lineage else BASE, BASE]
+        return next((other for other in others if other != right), right), right
+
+    async def action_strength(self, by: int) -> None:
+        """Scale the effect of the adapter in use; 0 is the base, 1 as it was trained."""
+        chat = self.llama.chat
+        chat.strength = round(min(STRONGEST, max(0.0, chat.strength + by * STEP)), 1)
+        self._show_strength()
+        self.llama.tell(AdapterInUseChanged(self.llama.adapter, chat.strength))
+
+    @work(group="change", exclusive=True)
+    async def action_rename(self) -> None:
+        """Another name for all versions."""
+        name = self._chosen_name()
+        if name is None:
+            return
+        hint = f"All versions of {name} get this name. Letters, digits, dots, underscores and dashes."
+        new = await self.app.push_screen_wait(AskLine(f"Rename {name}", name, hint=hint, check=checked_adapter))
+        if not new or new == name:
+            return
+        in_use = self.llama.adapter
+
+        def rename() -> str:
+            self.llama.workspace.registry.rename(name, new)
+            return new
+
+        if await self._ask_registry(rename) and in_use.startswith(f"{name}/"):
+            await self._use(f"{new}/{in_use.removeprefix(f'{name}/')}")
+
+    @work(group="change", exclusive=True)
+    async def action_remove(self) -> None:
+        """Remove one version, after a question; the one in use is refused."""
+        chosen = self.tree_table.chosen
+        if chosen is None or chosen == BASE:
+            return
+        if chosen == self.llama.adapter:
+            self.llama.report(_in_use(chosen))
+            return
+        question = f"{chosen} is removed from the disk. What it has learned from stays in the corpus."
+        answer = await self.app.push_screen_wait(Confirm("Remove a version?", question, yes="Remove", no="Keep it"))
+        if answer is True:
+            await self._ask_registry(lambda: self.llama.workspace.registry.remove(chosen))
+
+    @work(group="change", exclusive=True)
+    async def action_import(self) -> None:
+        """Copy a PEFT folder in as the next version of a name."""
+        hint = "A PEFT folder: adapter_config.json and adapter_model.safetensors. → completes the path."
+        suggester = PathSuggester(folders=True)
+        folder = await self.app.push_screen_wait(AskLine("Import an adapter", hint=hint, suggester=suggester))
+        if not folder:
+            return
+        path = _path(folder)
+        hint = "Its name here. A name that is there already gets a new version."
+        name = await self.app.push_screen_wait(AskLine("Name", _proposed(path), hint=hint, check=checked_adapter))
+        if name:
+            made = await self._ask_registry(lambda: self.llama.workspace.registry.import_folder(path, name))
+            if made is not None:
+                self.llama.notify(f"{made} is here. u uses it.")
+
+    @work(group="change", exclusive=True)
+    async def action_export(self) -> None:
+        """Copy a version out as a PEFT folder."""
+        chosen = self.tree_table.chosen
+        if chosen is None or chosen == BASE:
+            return
+        proposed = str(self.llama.workspace.paths.exports / chosen.replace("/", "-"))
+        hint = "A new or empty folder. PEFT's from_pretrained opens it."
+        suggester = PathSuggester(folders=True)
+        typed = await self.app.push_screen_wait(AskLine(f"Export {chosen}", proposed, hint=hint, suggester=suggester))
+        if typed:
+            target = _path(typed)
+            written = await self._ask_registry(lambda: self.llama.workspace.registry.export(chosen, target))
+            if written is not None:
+                self.llama.notify(f"Written to {written}.")
+
+    async def _ask_registry(self, change: Callable[[], Result]) -> Result | None:
+        """Run one change in a thread, tell it, or report why not."""
+        try:
+            result = await asyncio.to_thread(change)
+        except (LlamaTuiError, OSError) as error:
+            self.llama.report(error)
+            return None
+        self.llama.tell(AdaptersChanged())
+        return result
+
+    def _chosen_name(self) -> str | None:
+        chosen = self.tree_table.chosen
+        return None if chosen in (None, BASE) else str(chosen).partition("/")[0]
+
+
+def _read(workspace: Workspace, in_use: str, opened: bool) -> Shelf:
+    registry = workspace.registry
+    damaged = [error for name in registry.names() for error in registry.damaged(name)]
+    votes = count_votes(workspace.store.verdicts()) if opened else {}
+    return Shelf(registry.tree(), damaged, votes, in_use)
+
+
+def _path(typed: str) -> Path:
+    return Path(typed).expanduser()
+
+
+def _proposed(folder: Path) -> str:
+    kept = "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "-" for each in folder.name)
+    return kept.strip(".-")[:64] or "imported"
+
+
+def _in_use(adapter: str) -> AdapterError:
+    return AdapterError(
+        f"{adapter} answers in the chat.",
+        data="Nothing was removed.",
+        remedy="Use another version first (u), or roll back (r).",
+    )

@@ -1,0 +1,365 @@
+"""Training: what would be trained and how; then the panels of a run; the runs before it.
+
+Runs are heard through the bridge's messages; panels are drawn a few times a second from one `RunState`,
+which keeps every point. Knows nothing of how a run is trained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import ContentSwitcher, OptionList, Static, TabbedContent, TabPane
+from textual.widgets.option_list import Option
+
+from corpora.errors import LlamaTuiError
+from sessions import launch
+from sessions.training import runs
+from sessions.training.recipe import Recipe
+from sessions.training.runs import RunState
+from tui.messages import (
+    AdapterInUseChanged,
+    AdaptersChanged,
+    CorpusChanged,
+    RunEnded,
+    RunEventHappened,
+    StoreOpened,
+)
+from tui.screens.mode import ModeScreen
+from tui.widgets.dialogs import Confirm
+from tui.widgets.loss_plot import LossPlot
+from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
+from tui.widgets.train_setup import TrainSetup
+
+REDRAW = 0.2
+PAUSE = 0.25
+NARROW = 100
+NEW = "new"
+
+
+class TrainScreen(ModeScreen):
+    """Runs at the left; at the right the setup of a new one, or the panels of the chosen one."""
+
+    MODE: ClassVar[str] = "train"
+    CSS_PATH = "train.tcss"
+    AUTO_FOCUS = "#runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "start", "Start", priority=True, id="train.start"),
+        Binding("n", "new", "New run", id="train.new"),
+        Binding("s", "stop", "Stop and save", id="train.stop"),
+        Binding("x", "cancel", "Cancel", id="train.cancel"),
+        Binding("r", "resume", "Resume", id="train.resume"),
+        Binding("u", "use", "Use now", id="train.use"),
+        Binding("c", "compare", "Compare", id="train.compare"),
+        Binding("l", "list", "Runs", id="train.list"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: RunState | None = None
+        self._states: dict[str, RunState] = {}
+        self._dirty = False
+        self._stale = True
+
+    def body(self) -> ComposeResult:
+        """The list and the two faces of the right side."""
+        with Horizontal(id="train-panes"):
+            yield OptionList(id="runs", markup=False, compact=True)
+            with ContentSwitcher(initial="setup", id="face"):
+                yield TrainSetup(self.llama.workspace.settings.adapter, Recipe(), id="setup")
+                with Vertical(id="run"):
+                    yield RunHead()
+                    yield Outcome("", markup=False)
+                    with Horizontal(id="figures"):
+                        yield LossPlot(id="loss")
+                        yield Gauges()
+                    with TabbedContent(id="more"):
+                        for name in ("Log", "Scores", "Samples"):
+                            with TabPane(name, id=f"tab-{name.lower()}"), VerticalScroll():
+                                yield Static("", id=name.lower(), markup=False)
+
+    @property
+    def setup(self) -> TrainSetup:
+        """The face for a new run."""
+        return self.query_one(TrainSetup)
+
+    @property
+    def runs_list(self) -> OptionList:
+        """New run, then all runs, the newest first."""
+        return self.query_one("#runs", OptionList)
+
+    # hearing
+
+    def on_mount(self) -> None:
+        """Draw what has changed, a few times a second."""
+        self.set_interval(REDRAW, self._draw_if_dirty)
+        if self.llama.opened.is_set():
+            self.refresh_all()
+
+    def on_store_opened(self, message: StoreOpened) -> None:
+        """The first look."""
+        self.refresh_all()
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what was kept meanwhile."""
+        if self._stale and self.llama.opened.is_set():
+            self.refresh_all()
+
+    def on_corpus_changed(self, message: CorpusChanged) -> None:
+        """Something else would be trained."""
+        self._stale = True
+        if self.is_current:
+            self.read_preview()
+
+    def on_adapters_changed(self, message: AdaptersChanged) -> None:
+        """Another version may be the one to start from."""
+        self.on_corpus_changed(CorpusChanged())
+
+    def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
+        """The outcome says what to do next."""
+        self._dirty = True
+
+    def on_run_event_happened(self, message: RunEventHappened) -> None:
+        """Take the state in; a run that is new here is shown at once."""
+        known = message.run in self._states
+        self._states[message.run] = message.state
+        if not known:
+            self.show_run(message.run)
+            self.list_runs()
+        if self.shown is not None and self.shown.id == message.run:
+            self.shown = message.state
+            self._dirty = True
+
+    def on_run_ended(self, message: RunEnded) -> None:
+        """Say at once how it ended; the next run would train something else."""
+        self._states[message.state.id] = message.state
+        if self.shown is not None and self.shown.id == message.state.id:
+            self.shown = message.state
+            self.draw()
+        self.list_runs()
+        self.read_preview()
+
+    # looking
+
+    def refresh_all(self) -> None:
+        """Runs and preview anew."""
+        self._stale = False
+        self.list_runs()
+        self.read_preview()
+
+    @work(exclusive=True, group="runs")
+    async def list_runs(self) -> None:
+        """All runs; the first look shows the one that is going on."""
+        first = not self._states
+        found = await asyncio.to_thread(runs.states, self.llama.workspace.paths)
+        live = self.llama.bridge.runs
+        self._states = {state.id: live[state.id] if state.alive and state.id in live else state for state in found}
+        self._fill_list()
+        alive = next((state for state in self._states.values() if state.alive), None)
+        if first and alive is not None:
+            self.show_run(alive.id)
+
+    def _fill_list(self) -> None:
+        chosen = self.shown.id if self.shown else NEW
+        options = [Option("+ New run", NEW), *(Option(entry_of(state), state.id) for state in self._states.values())]
+        with self.prevent(OptionList.OptionHighlighted):
+            self.runs_list.set_options(options)
+            ids = [option.id for option in options]
+            self.runs_list.highlighted = ids.index(chosen) if chosen in ids else 0
+
+    @work(exclusive=True, group="preview")
+    async def read_preview(self) -> None:
+        """What Start would take, once the typing pauses."""
+        if not self.llama.opened.is_set():
+            return
+        await asyncio.sleep(PAUSE)
+        setup, workspace = self.setup, self.llama.workspace
+        adapter, recipe, parent = setup.adapter, setup.recipe, setup.parent_version
+        preview: runs.Preview | LlamaTuiError
+        try:
+            versions = await asyncio.to_thread(workspace.registry.all)
+            setup.offer_parents([version.address for version in versions])
+            preview = await asyncio.to_thread(
+                runs.preview, workspace.paths, workspace.store, adapter=adapter, recipe=recipe, parent=parent
+            )
+        except LlamaTuiError as error:
+            preview = error
+        setup.show_preview(preview)
+
+    def on_train_setup_changed(self, message: TrainSetup.Changed) -> None:
+        """Another name, start or recipe."""
+        self.read_preview()
+
+    # showing
+
+    def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        """The list leads, the right side follows."""
+        self._choose(event.option.id)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter goes into the chosen one."""
+        self._choose(event.option.id)
+        self.remove_class("-list")
+        (self.query_one("#field-rank Input") if self.shown is None else self.query_one("#more Tabs")).focus()
+
+    def _choose(self, run: str | None) -> None:
+        if run == NEW or run is None:
+            self.action_new()
+        else:
+            self.show_run(run)
+
+    def show_run(self, run: str) -> None:
+        """The panels of a run."""
+        self.shown = self.llama.bridge.runs.get(run) or self._states.get(run)
+        self.query_one("#face", ContentSwitcher).current = "run"
+        self.draw()
+
+    def _draw_if_dirty(self) -> None:
+        if self._dirty and self.is_current:
+            self.draw()
+
+    def draw(self) -> None:
+        """Every panel from the one state."""
+        self._dirty = False
+        state = self.shown
+        if state is None:
+            return
+        self.query_one(RunHead).show(state)
+        self.query_one(Outcome).show(state, self.llama.adapter)
+        self.query_one(Gauges).show(state)
+        loss = [(step.step, step.loss) for step in state.steps if math.isfinite(step.loss)]
+        held_out = [(found.step, found.loss) for found in state.held_out if math.isfinite(found.loss)]
+        self.query_one(LossPlot).show(loss, held_out)
+        for name, content in (("log", log_of(state)), ("scores", scores_of(state)), ("samples", samples_of(state))):
+            self._put(name, content)
+        self.refresh_bindings()
+
+    def _put(self, name: str, content: Content) -> None:
+        self.query_one(f"#{name}", Static).update(content)
+
+    # doing
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done with the run that is shown is in the footer."""
+        state = self.shown
+        made = state.published if state else None
+        going = state is not None and not state.over
+        possible = {
+            "start": state is None,
+            "new": state is not None,
+            "stop": going,
+            "cancel": going,
+            "resume": state is not None and state.over and state.resumable,
+            "use": made is not None and made.adapter != self.llama.adapter,
+            "compare": made is not None,
+        }
+        return possible.get(action, True)
+
+    def action_new(self) -> None:
+        """The setup of a new run."""
+        self.shown = None
+        self.query_one("#face", ContentSwitcher).current = "setup"
+        with self.prevent(OptionList.OptionHighlighted):
+            self.runs_list.highlighted = 0
+        self.refresh_bindings()
+
+    def action_start(self) -> None:
+        """Start what the setup says."""
+        self.setup.start()
+
+    def action_list(self) -> None:
+        """Show the runs on a narrow terminal, or hide them."""
+        self.toggle_class("-list")
+        self.runs_list.focus()
+
+    @work(exclusive=True, group="start")
+    async def on_train_setup_start_wanted(self, message: TrainSetup.StartWanted) -> None:
+        """Freeze the data, have the host train."""
+        try:
+            run = await launch.start_run(
+                self.llama.workspace,
+                self.llama.client,
+                adapter=message.adapter,
+                recipe=message.recipe,
+                parent=message.parent,
+            )
+        except LlamaTuiError as error:
+            self.llama.report(error)
+            self.list_runs()
+            return
+        self.follow(run)
+
+    def follow(self, run: str) -> None:
+        """Show a run from now on."""
+        self.llama.bridge.follow(run)
+        self._states.setdefault(run, RunState(run))
+        self.show_run(run)
+        self.runs_list.focus()
+        self.list_runs()
+
+    @work(group="stop")
+    async def action_stop(self) -> None:
+        """End the run early; what it has learned is published."""
+        await self._stop(save=True)
+
+    @work(group="stop", exclusive=True)
+    async def action_cancel(self) -> None:
+        """Give the run up, after a question."""
+        question = "The run ends and nothing is published. To keep what it has learned, stop and save (s) instead."
+        answer = await self.app.push_screen_wait(Confirm("Cancel the run?", question, yes="Cancel it", no="Go on"))
+        if answer is True:
+            await self._stop(save=False)
+
+    async def _stop(self, *, save: bool) -> None:
+        if self.shown is None:
+            return
+        try:
+            await self.llama.client.stop_run(self.shown.id, save=save)
+        except LlamaTuiError as error:
+            self.llama.report(error)
+        else:
+            self.llama.notify("Stopping after this step." if save else "Cancelling after this step.", timeout=3)
+
+    @work(group="start", exclusive=True)
+    async def action_resume(self) -> None:
+        """Go on from the last checkpoint."""
+        if self.shown is None:
+            return
+        try:
+            await launch.resume_run(self.llama.client, self.shown.id)
+        except LlamaTuiError as error:
+            self.llama.report(error)
+        else:
+            self.follow(self.shown.id)
+
+    @work(group="use", exclusive=True)
+    async def action_use(self) -> None:
+        """Answer with the new version from now on."""
+        if self.shown is None or self.shown.published is None:
+            return
+        try:
+            await self.llama.use_adapter(self.shown.published.adapter)
+        except LlamaTuiError as error:
+            self.llama.report(error)
+        else:
+            self.llama.notify(f"The chat answers with {self.shown.published.adapter} now.")
+
+    async def action_compare(self) -> None:
+        """Ask the new version and its parent side by side."""
+        state = self.shown
+        if state is None or state.published is None or state.created is None:
+            return
+        from tui.screens.compare import compare_on
+
+        await compare_on(self.llama, state.created.parent, state.published.adapter)
+
+    def on_resize(self) -> None:
+        """The list and the courses fold away on a narrow or low terminal."""
+        self.set_class(self.size.width < NARROW, "-narrow")
+        self.set_class(self.size.height < 30, "-low")

@@ -1,0 +1,280 @@
+"""What a run shows: head with progress, gauges, log, samples, scores, and how it ended.
+
+Each panel draws a `RunState`; none of them knows where it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Grid, Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import ProgressBar, Sparkline, Static
+
+from sessions.training.events import Stepped
+from sessions.training.runs import RunState
+from tui import render
+
+PHASES = {
+    "prepared": ("○", "dim"),
+    "running": ("▶", "$text-primary"),
+    "finished": ("✓", "$text-success"),
+    "stopped": ("■", "$text-warning"),
+    "cancelled": ("✗", "dim"),
+    "failed": ("✗", "$text-error"),
+}
+TREND = 60
+
+
+def title_of(state: RunState) -> Content:
+    """A run in one line: its mark, what it makes out of what, its rows, when."""
+    mark, style = PHASES[state.phase]
+    created = state.created
+    if created is None:
+        return Content.assemble((f"{mark} ", style), render.text(render.line(state.id, 40)))
+    made = state.published.adapter if state.published else created.adapter
+    when = time.strftime("%d %b %H:%M", time.localtime(created.time))
+    rows = f"{created.new_rows} new" + (f" + {created.replayed_rows} again" if created.replayed_rows else "")
+    return Content.assemble(
+        (f"{mark} ", style),
+        (render.line(made, 40), "bold"),
+        (f" from {render.line(created.parent, 40)} · {rows} · {when}", "dim"),
+    )
+
+
+def entry_of(state: RunState) -> Content:
+    """A run in the two lines of a list."""
+    mark, style = PHASES[state.phase]
+    created = state.created
+    if created is None:
+        return Content.assemble((f"{mark} ", style), render.text(render.line(state.id, 28)), ("\n  damaged", "dim"))
+    made = state.published.adapter if state.published else created.adapter
+    when = time.strftime("%d %b %H:%M", time.localtime(created.time))
+    rows = created.new_rows + created.replayed_rows
+    return Content.assemble(
+        (f"{mark} ", style), (render.line(made, 28), "bold"), (f"\n  {when} · {rows} rows · {state.phase}", "dim")
+    )
+
+
+def clock(seconds: float) -> str:
+    """`9s`, `3:07`, `1:02:03`."""
+    whole = max(0, round(seconds))
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
+
+
+def memory(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:.1f} GB" if size >= 2**30 else f"{size / 2**20:.0f} MB"
+
+
+class RunHead(Vertical):
+    """What is trained, how far it is, what it is doing."""
+
+    DEFAULT_CSS = """
+    RunHead {
+        height: 2; padding: 0 1;
+        & > Static { height: 1; text-overflow: ellipsis; text-wrap: nowrap; }
+        & > Horizontal { height: 1; }
+        & ProgressBar { width: 1fr; }
+        & Bar { width: 1fr; }
+        & .progress { width: auto; padding-left: 1; color: $text-muted; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """A line of words, a bar with figures."""
+        yield Static("", classes="title", markup=False)
+        with Horizontal():
+            yield ProgressBar(show_percentage=False, show_eta=False)
+            yield Static("", classes="progress", markup=False)
+
+    def show(self, state: RunState) -> None:
+        """Draw the state."""
+        self.query_one(".title", Static).update(title_of(state))
+        total, done = _total(state), _done(state)
+        self.query_one(ProgressBar).update(total=total or (None if state.alive else 1), progress=done)
+        self.query_one(".progress", Static).update(Content(_progress(state, done, total)))
+
+
+class Gauges(Grid):
+    """Learning rate, gradient norm, speed and memory: the last figure and its course."""
+
+    DEFAULT_CSS = """
+    Gauges { grid-size: 1 4; grid-rows: 1fr; padding: 0 1; }
+    Gauge {
+        height: 1fr;
+        & > Static { height: 1; }
+        & > Sparkline { height: 1fr; min-height: 1; max-height: 3; }
+        & > Sparkline > .sparkline--max-color { color: $primary; }
+        & > Sparkline > .sparkline--min-color { color: $primary 40%; }
+    }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Four gauges."""
+        for name in ("learning rate", "gradient norm", "tokens/s", "memory"):
+            yield Gauge(name)
+
+    def show(self, state: RunState) -> None:
+        """Draw the last steps."""
+        steps = state.steps
+        where = "RAM" if state.device in ("", "cpu") else "GPU memory"
+        rate, norm, speed, held = self.query(Gauge)
+        rate.show("learning rate", _last(steps, "learning_rate", "{:.1e}"), [each.learning_rate for each in steps])
+        norm.show("gradient norm", _last(steps, "grad_norm", "{:.3g}"), [each.grad_norm for each in steps])
+        speed.show("tokens/s", _last(steps, "tokens_per_second", "{:,.0f}"), [each.tokens_per_second for each in steps])
+        held.show(where, memory(steps[-1].memory) if steps else "–", [float(each.memory) for each in steps])
+
+
+class Gauge(Vertical):
+    """One name, one figure, one course."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.title = name
+
+    def compose(self) -> ComposeResult:
+        """Figure above, course below."""
+        yield Static(self.title, markup=False)
+        yield Sparkline([])
+
+    def show(self, name: str, figure: str, values: Sequence[float]) -> None:
+        """Draw the last values."""
+        self.query_one(Static).update(Content.assemble((f"{name} ", "dim"), (figure, "bold")))
+        self.query_one(Sparkline).data = [value for value in values[-TREND:] if math.isfinite(value)]
+
+
+class Outcome(Static):
+    """How a run ended and what can be done next; nothing while it runs."""
+
+    DEFAULT_CSS = """
+    Outcome {
+        height: auto; margin: 0 1; padding: 0 1; display: none;
+        border-left: outer $success; background: $success 10%;
+        &.-shown { display: block; }
+        &.-bad { border-left: outer $error; background: $error 10%; }
+        &.-odd { border-left: outer $warning; background: $warning 10%; }
+    }
+    """
+
+    def show(self, state: RunState, in_use: str) -> None:
+        """Draw the ending, the keys named."""
+        self.set_class(state.over, "-shown")
+        self.set_class(state.phase == "failed", "-bad")
+        worse = state.published is not None and bool(state.published.worse)
+        self.set_class(state.phase in ("stopped", "cancelled") or worse, "-odd")
+        if state.over:
+            self.update(outcome(state, in_use))
+
+
+def outcome(state: RunState, in_use: str) -> Content:
+    """The ending in words, and the next steps by their keys."""
+    if state.phase == "failed":
+        failure = state.failure
+        told = [failure.what, failure.data, failure.remedy] if failure else ["The run failed."]
+        parts = [Content.styled("Failed. ", "bold"), render.text("\n".join(each for each in told if each))]
+        return Content("").join([*parts, _again(state)])
+    if state.phase == "cancelled":
+        return Content("Cancelled; nothing was published. n starts a new run.")
+    return Content("").join([_made(state, in_use), _again(state)])
+
+
+def _made(state: RunState, in_use: str) -> Content:
+    word = "Stopped early" if state.phase == "stopped" else "Done"
+    took = f" in {clock(state.ended - state.started)}" if state.started and state.ended else ""
+    if state.published is None:
+        return Content(f"{word}{took}; nothing was published.")
+    adapter = render.line(state.published.adapter, 60)
+    said = Content.assemble((f"{word}{took}. ", "bold"), f"{adapter} is published")
+    if adapter == in_use:
+        return said + Content(f" and answers in the chat now.\nc compares it with {_parent(state)}.")
+    if state.published.worse:
+        said += Content(", but is not swapped in by itself: ") + render.text(state.published.worse, "$text-warning")
+    else:
+        said += Content(".")
+    stay = render.line(in_use, 60)
+    return said + Content(f"\nu uses it now · c compares it with {_parent(state)} · or stay with {stay}.")
+
+
+def _again(state: RunState) -> Content:
+    return Content(f"\nr resumes it from step {state.checkpoint_step}.") if state.resumable else Content("")
+
+
+def _parent(state: RunState) -> str:
+    return render.line(state.created.parent if state.created else "base", 60)
+
+
+def log_of(state: RunState) -> Content:
+    """Plan, warnings and what the worker is at, the newest last."""
+    lines = []
+    if state.worker is not None:
+        base = f", base from {state.worker.base_from}" if state.worker.base_from else ""
+        lines.append(Content.styled(f"worker {state.pid} on {state.device}{base}", "dim"))
+    if (plan := state.plan) is not None:
+        kept = f", {plan.held_out} held out" if plan.held_out else ""
+        said = (
+            f"{plan.steps} steps of {plan.batch} rows · {plan.epochs:g} epochs · {plan.examples} rows{kept} · "
+            f"{plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
+        )
+        lines.append(Content(said))
+        lines += [render.text(f"left out: {render.line(each, 300)}", "$text-warning") for each in plan.left_out]
+    lines += [render.text(f"! {render.line(each, 400)}", "$text-warning") for each in state.warnings]
+    if state.checkpoint_step:
+        lines.append(Content.styled(f"checkpoint at step {state.checkpoint_step}", "dim"))
+    return Content("\n").join(lines) if lines else Content.styled("Nothing yet.", "dim")
+
+
+def samples_of(state: RunState) -> Content:
+    """Replies of the adapter in training, the newest first."""
+    parts = [
+        Content.assemble(
+            (f"step {each.step}  ", "dim"), render.text(each.prompt, "bold"), "\n", render.text(each.reply)
+        )
+        for each in reversed(state.samples[-20:])
+    ]
+    hint = "No samples. Prompts in the recipe's `samples` are answered at each evaluation."
+    return Content("\n\n").join(parts) if parts else Content.styled(hint, "dim")
+
+
+def scores_of(state: RunState) -> Content:
+    """Loss of base, parent and new on each set; lower is better."""
+    if not state.scores:
+        return Content.styled("Base, parent and new are scored when the training is done.", "dim")
+    head = Content.styled(f"{'loss on':<14}{'base':>9}{'parent':>9}{'new':>9}", "dim")
+    lines = [
+        Content.assemble(
+            f"{each.subset.replace('_', ' '):<14}{each.base:>9.3f}{each.parent:>9.3f}",
+            (f"{each.new:>9.3f}", "bold $text-success" if each.new <= each.parent else "bold $text-warning"),
+            (f"  {each.examples} rows", "dim"),
+        )
+        for each in state.scores
+    ]
+    return Content("\n").join([head, *lines])
+
+
+def _total(state: RunState) -> int:
+    return state.plan.steps if state.plan else 0
+
+
+def _done(state: RunState) -> int:
+    return state.steps[-1].step if state.steps else 0
+
+
+def _progress(state: RunState, done: int, total: int) -> str:
+    steps = f"step {done}/{total}" if total else ""
+    if state.over:
+        return " · ".join(part for part in (state.phase, steps) if part)
+    eta = f"{clock(state.steps[-1].eta)} left" if state.steps else ""
+    stage = render.line(state.stage, 60) or ("waiting for a worker" if state.phase == "prepared" else "starting")
+    return " · ".join(part for part in (stage, steps, eta) if part)
+
+
+def _last(steps: Sequence[Stepped], name: str, form: str) -> str:
+    return form.format(getattr(steps[-1], name)) if steps else "–"

@@ -1,0 +1,239 @@
+"""The versions of all adapters as a tree of what continues what, with their figures and votes.
+
+Is given lineages and verdicts; knows nothing of the registry or the store.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from rich.text import Text
+from textual.binding import Binding
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import DataTable
+
+from corpora.dialog import Verdict, Vote
+from sessions.errors import AdapterDamaged
+from sessions.lineage import Branch, Lineage
+from sessions.protocol import BASE
+from tui import render
+from tui.widgets.exchange_table import age_of
+
+WIDE = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """How often a version won, lost, or neither."""
+
+    won: int = 0
+    lost: int = 0
+    even: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.won}–{self.lost}" + (f" ={self.even}" if self.even else "") if self.all else ""
+
+    @property
+    def all(self) -> int:
+        """All of them."""
+        return self.won + self.lost + self.even
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What there is: the tree, what cannot be read, votes by version, and what chat answers with."""
+
+    branches: Sequence[Branch] = ()
+    damaged: Sequence[AdapterDamaged] = ()
+    votes: dict[str, Votes] = field(default_factory=dict)
+    in_use: str = BASE
+
+    def lineage(self, address: str | None) -> Lineage | None:
+        """The lineage of a version that can be read."""
+        return next((each.lineage for each in self.branches if each.lineage.address == address), None)
+
+
+def count_votes(verdicts: Iterable[Verdict]) -> dict[str, Votes]:
+    """Wins, losses and ties of every version and the base, over all comparisons."""
+    won: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
+    even: Counter[str] = Counter()
+    for verdict in verdicts:
+        pair = (verdict.left_adapter, verdict.right_adapter)
+        if verdict.vote in (Vote.LEFT, Vote.RIGHT):
+            winner, loser = pair if verdict.vote is Vote.LEFT else pair[::-1]
+            won[winner] += 1
+            lost[loser] += 1
+        else:
+            even.update(set(pair))
+    return {name: Votes(won[name], lost[name], even[name]) for name in {*won, *lost, *even}}
+
+
+class VersionTree(DataTable[Text]):
+    """One row for each version, the base first; `marked` are chosen to be compared."""
+
+    DEFAULT_CSS = """
+    VersionTree { scrollbar-size-vertical: 1; background: $surface; }
+    """
+    BINDINGS = [
+        Binding("j", "cursor_down", "Next", show=False),
+        Binding("k", "cursor_up", "Previous", show=False),
+        Binding("g", "scroll_top", "First", show=False),
+        Binding("G", "scroll_bottom", "Last", show=False),
+    ]
+
+    class Marked(Message):
+        """Other versions are marked."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, cursor_type="row", zebra_stripes=False)
+        self.shelf = Shelf()
+        self.marked: list[str] = []
+        self._wide: bool | None = None
+
+    @property
+    def chosen(self) -> str | None:
+        """The version under the cursor: `base`, `NAME/vN`, or None on a row that cannot be read."""
+        if not self.row_count:
+            return None
+        key = self.coordinate_to_cell_key(self.cursor_coordinate).row_key.value
+        return key if key is not None and not key.startswith("!") else None
+
+    def show(self, shelf: Shelf) -> None:
+        """Draw everything anew, the cursor on the version where it was."""
+        before = self.chosen or shelf.in_use
+        self.shelf = shelf
+        known = {BASE, *(each.lineage.address for each in shelf.branches)}
+        self.marked = [each for each in self.marked if each in known]
+        wide = self.size.width >= WIDE
+        with self.prevent(DataTable.RowHighlighted):
+            if wide != self._wide:
+                self._wide = wide
+                self.clear(columns=True)
+                for name in ("  Version", *(("Rows", "Steps", "Loss") if wide else ()), "Held out", "Votes", "Age"):
+                    self.add_column(name, key=name)
+            self.clear()
+            self._fill()
+        self._point_at(before if before in known else BASE)
+
+    def toggle(self) -> None:
+        """Mark or unmark the row; of three the oldest mark goes."""
+        if (chosen := self.chosen) is None:
+            return
+        self.marked = (
+            [each for each in self.marked if each != chosen] if chosen in self.marked else [*self.marked, chosen]
+        )
+        self.marked = self.marked[-2:]
+        self.show(self.shelf)
+        self.post_message(self.Marked())
+
+    def on_resize(self) -> None:
+        """Fewer columns on a narrow terminal."""
+        if self._wide is not None and (self.size.width >= WIDE) != self._wide:
+            self.show(self.shelf)
+
+    def _fill(self) -> None:
+        self._add(BASE, "", Text("the model itself", "dim"), None)
+        for each in self.shelf.branches:
+            lineage = each.lineage
+            flag = Text("current", "dim") if each.current else Text("")
+            if lineage.worse:
+                flag = Text.assemble(("worse ", "yellow"), flag)
+            self._add(lineage.address, "  " * each.depth + ("└ " if each.depth else ""), flag, lineage)
+        for place, error in enumerate(self.shelf.damaged):
+            cells = [Text.assemble(("✗ ", "red"), render.cell(error.what, "red", 60))]
+            self.add_row(*cells, *(Text("") for _ in range(len(self.columns) - 1)), key=f"!{place}")
+
+    def _add(self, address: str, indent: str, flag: Text, lineage: Lineage | None) -> None:
+        used = address == self.shelf.in_use
+        mark = "◆ " if address in self.marked else "● " if used else "  "
+        name = Text.assemble(
+            (mark, "green bold"), (indent, "dim"), (render.line(address, 80), "bold" if used else ""), " ", flag
+        )
+        figures = [_figure(lineage.held_out if lineage else None)]
+        if self._wide:
+            counts = (str(lineage.rows), str(lineage.steps)) if lineage else ("", "")
+            figures = [
+                *(Text(count, justify="right") for count in counts),
+                _figure(lineage.loss if lineage else None),
+                *figures,
+            ]
+        votes = Text(str(self.shelf.votes.get(address, "")))
+        age = Text(age_of(lineage.created) if lineage else "", justify="right")
+        self.add_row(name, *figures, votes, age, key=address)
+
+    def _point_at(self, address: str) -> None:
+        self.move_cursor(row=self.get_row_index(address), animate=False)
+
+
+def detail_of(shelf: Shelf, address: str | None) -> Content:
+    """All that is known of one version."""
+    lineage = shelf.lineage(address)
+    if address == BASE:
+        return Content.assemble(("base", "bold"), "\nThe model itself, without an adapter. It never changes.")
+    if lineage is None:
+        told = "\n\n".join(str(error) for error in shelf.damaged)
+        return render.text(told, "$text-error") if told else Content("")
+    parts = [
+        Content.styled(render.line(lineage.address, 80), "bold"),
+        *_states(shelf, lineage),
+        Content(""),
+        *_facts(lineage),
+    ]
+    parts += _scores(lineage)
+    votes = shelf.votes.get(lineage.address)
+    if votes:
+        parts += [Content(""), Content(f"votes: won {votes.won}, lost {votes.lost}, tied or both bad {votes.even}")]
+    return Content("\n").join(parts)
+
+
+def _states(shelf: Shelf, lineage: Lineage) -> list[Content]:
+    current = any(each.current for each in shelf.branches if each.lineage.address == lineage.address)
+    said = []
+    if lineage.address == shelf.in_use:
+        said.append(Content.styled("answers in the chat", "$text-success"))
+    if current:
+        said.append(Content.styled("the current version of its name", "dim"))
+    if lineage.worse:
+        said.append(render.text(f"worse: {render.line(lineage.worse, 400)}", "$text-warning"))
+    return said
+
+
+def _facts(lineage: Lineage) -> list[Content]:
+    facts = {
+        "continues": lineage.parent,
+        "base model": lineage.base_model,
+        "learned from": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
+        "rank": str(lineage.rank or ""),
+        "loss": f"{lineage.loss:.4f}" if lineage.loss is not None else "",
+        "held out": f"{lineage.held_out:.4f}" if lineage.held_out is not None else "",
+        "run": lineage.run,
+        "content": lineage.digest[:16],
+        "note": lineage.note,
+    }
+    return [
+        Content.assemble((f"{name:<13}", "dim"), render.text(render.line(value, 300)))
+        for name, value in facts.items()
+        if value
+    ]
+
+
+def _scores(lineage: Lineage) -> list[Content]:
+    if not lineage.scores:
+        return []
+    head = Content.styled(f"\n{'loss on':<13}{'base':>8}{'parent':>8}{'this':>8}", "dim")
+    lines = [
+        Content.assemble(
+            f"{render.line(score.subset, 12).replace('_', ' '):<13}{score.base:>8.3f}{score.parent:>8.3f}",
+            (f"{score.new:>8.3f}", "bold $text-success" if score.new <= score.parent else "bold $text-warning"),
+        )
+        for score in lineage.scores
+    ]
+    return [head, *lines]
+
+
+def _figure(value: float | None) -> Text:
+    return Text("–" if value is None else f"{value:.3f}", style="dim" if value is None else "", justify="right")
