@@ -139,7 +139,7 @@ def _own(tokenizer: Any, backend: Any) -> Template:
     def render(said: list[dict[str, str]], awaiting: bool) -> str:
         try:
             return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=awaiting))
-        except Exception as error:  # noqa: BLE001 -- a template is a program of its own and raises what it likes
+        except Exception as error:
             raise DialogError(
                 f"The model's chat template refuses this dialog: {str(error)[:200]}.",
                 data="Nothing was sent or changed.",

@@ -16,11 +16,6 @@ def dialogs(shared: Path) -> list[dict]:
     return json.loads((shared / "golden/llama2_dialogs.json").read_text())["dialogs"]
 
 
-@pytest.fixture(scope="module")
-def words(shared: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(shared / "llama2-tokenizer/tokenizer.json"))
-
-
 def test_golden_ids_of_prompts_and_examples(dialogs: list[dict], words: Tokenizer) -> None:
     for dialog in dialogs:
         assert encode_prompt(dialog["messages"][:-1], words) == dialog["prompt_ids"]

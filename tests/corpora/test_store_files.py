@@ -1,0 +1,195 @@
+"""The file: migrations, newer and damaged stores, several processes at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from corpora.dialog import Finish, Status
+from corpora.errors import StoreError, StoreIsNewer
+from corpora.store import Filter, ImportedDialog, ImportedTurn, Store, connection
+
+
+def _fill(path: Path, count: int = 3) -> None:
+    with Store(path) as store:
+        conversation = store.start_conversation()
+        for number in range(count):
+            begun = store.begin(conversation.id, None, f"prompt {number}")
+            store.finish(begun.id, f"reply {number}", Finish.EOS)
+
+
+def _sql(path: Path, statement: str) -> None:
+    db = sqlite3.connect(path)
+    with db:
+        db.execute(statement)
+    db.close()
+
+
+def test_a_newer_schema_opens_for_reading_only(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.db"
+    _fill(path)
+    _sql(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with Store(path) as store:
+        assert store.read_only
+        assert len(store.page()) == 3
+        assert store.count(Filter(text="prompt")) == 3
+        for write in (
+            store.start_conversation,
+            lambda: store.set_status([1], Status.KEPT),
+            lambda: store.write_partial(1, "x"),
+            lambda: store.add_dialogs([ImportedDialog((ImportedTurn("a", "b"),), None, "f", "k")]),
+            store.undo,
+        ):
+            with pytest.raises(StoreIsNewer, match="newer llama-tui"):
+                write()
+    assert path.read_bytes() == before
+
+
+def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "corpus.db"
+    _fill(path)
+    scripts = connection.migrations()
+    step = (
+        "-- more\nALTER TABLE exchanges ADD COLUMN mood TEXT;\nUPDATE exchanges SET mood = 'calm; -- not a comment';\n"
+    )
+    monkeypatch.setattr(connection, "migrations", lambda: [*scripts, step])
+    with Store(path) as store:
+        assert len(store.page()) == 3
+    monkeypatch.undo()
+    (backup,) = (tmp_path / "backups").glob("corpus-*-v1.db")
+    with Store(backup) as old:
+        assert not old.read_only
+        assert len(old.page()) == 3
+    with Store(path) as store:
+        assert store.read_only
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "corpus.db"
+    _fill(path)
+    scripts = connection.migrations()
+    monkeypatch.setattr(connection, "migrations", lambda: [*scripts, "CREATE TABLE half (x);\nSELECT nonsense;\n"])
+    with pytest.raises(StoreError):
+        Store(path)
+    monkeypatch.undo()
+    with Store(path) as store:
+        assert (store.read_only, len(store.page())) == (False, 3)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_damaged_file_is_said_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "corpus.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="damaged") as raised:
+        Store(path)
+    assert "Move it aside" in raised.value.remedy
+    assert path.read_bytes() == content
+
+
+def test_the_way_out_names_the_newest_backup(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.db"
+    _fill(path)
+    with Store(path) as store:
+        backup = store.backup()
+    path.write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError) as raised:
+        Store(path)
+    assert str(backup) in raised.value.remedy
+
+
+def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.db"
+    _sql(path, "CREATE TABLE theirs (x)")
+    with pytest.raises(StoreError, match="another program"):
+        Store(path)
+
+
+def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        Store(tmp_path)
+
+
+def test_damaged_rows_are_set_aside_and_the_rest_stays(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.db"
+    _fill(path, 4)
+    _sql(path, "UPDATE exchanges SET status = 'k\u0001pt' WHERE id = 1")
+    _sql(path, "UPDATE exchanges SET note = CAST(x'ff41' AS TEXT) WHERE id = 2")
+    with Store(path) as store:
+        assert [each.id for each in store.page()] == [4, 3, 2]
+        with pytest.raises(StoreError, match="damaged"):
+            store.exchange(1)
+        problems = store.verify()
+        assert len(problems) == 2
+        assert "exchanges 1" in problems[0] and "not UTF-8" in problems[1]
+        assert len(list(store.kept_dialogs())) == 0
+        store.set_status([3], Status.KEPT)
+    db = sqlite3.connect(path)
+    assert [row[0] for row in db.execute("SELECT origin FROM set_aside")] == ["exchanges 1", "exchanges 2"]
+    db.close()
+
+
+def test_a_whole_store_has_no_problems(tmp_path: Path) -> None:
+    _fill(tmp_path / "corpus.db")
+    with Store(tmp_path / "corpus.db") as store:
+        assert store.verify() == []
+
+
+def test_threads_share_one_store(store: Store) -> None:
+    conversation, errors = store.start_conversation(), list[BaseException]()
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(10):
+                begun = store.begin(conversation.id, None, f"{number}:{turn}")
+                store.finish(begun.id, "done", Finish.EOS)
+                store.page(Filter(text="done"))
+        except BaseException as error:  # noqa: BLE001 -- told in the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert store.count(Filter(text="done")) == 40
+
+
+def _writer(path: Path, name: str, count: int) -> None:
+    with Store(path) as store:
+        conversation = store.start_conversation(source=name)
+        for number in range(count):
+            begun = store.begin(conversation.id, None, f"{name} {number}")
+            store.write_partial(begun.id, "half")
+            store.finish(begun.id, "whole", Finish.EOS)
+            store.set_status([begun.id], Status.KEPT)
+            store.page(Filter(text=name))
+
+
+def _importer(path: Path, count: int) -> None:
+    with Store(path) as store:
+        for start in range(0, count, 500):
+            rows = [ImportedTurn(f"p{number}", "r" * 300) for number in range(start, start + 500)]
+            store.add_dialogs(ImportedDialog((row,), None, "import", row.prompt) for row in rows)
+            store.index_pending(200)
+
+
+def test_two_terminals_and_a_worker_never_see_a_lock(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.db"
+    spawn = multiprocessing.get_context("spawn")
+    work = [(_writer, (path, "one", 30)), (_writer, (path, "two", 30)), (_importer, (path, 4000))]
+    processes = [spawn.Process(target=target, args=args) for target, args in work]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    with Store(path) as store:
+        assert store.stats().by_source == {"import": 4000, "one": 30, "two": 30}
+        assert store.count(Filter(statuses=(Status.KEPT,))) == 4060
+        assert store.verify() == []
