@@ -19,9 +19,7 @@ def app(call: Call) -> int | Coroutine[Any, Any, int]:
         return repl(call)
     from tui.app import run
 
-    asked = call.given.adapter
-    run(call.workspace, call.given.model, call.workspace.registry.resolve(asked) if asked else None)
-    return 0
+    return run(call.workspace, call.given.model, call.given.adapter)
 
 
 def repl(call: Call) -> Coroutine[Any, Any, int]:
