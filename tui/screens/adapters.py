@@ -52,9 +52,11 @@ class AdaptersScreen(ModeScreen):
         Binding("space", "mark", "Mark", id="adapters.mark"),
         Binding("c", "compare", "Compare", id="adapters.compare"),
         Binding("minus", "strength(-1)", "Weaker", key_display="-", id="adapters.weaker"),
-        Binding("plus,equals_sign", "strength(1)", "Stronger", key_display="+", id="adapters.stronger"),
+        Binding("plus", "strength(1)", "Stronger", key_display="+", id="adapters.stronger"),
+        Binding("equals_sign", "strength(1)", show=False),
         Binding("e", "rename", "Rename", id="adapters.rename"),
-        Binding("x,delete", "remove", "Remove", key_display="x", id="adapters.remove"),
+        Binding("x", "remove", "Remove", id="adapters.remove"),
+        Binding("delete", "remove", show=False),
         Binding("i", "import", "Import", id="adapters.import"),
         Binding("o", "export", "Export", id="adapters.export"),
     ]
@@ -142,7 +144,7 @@ class AdaptersScreen(ModeScreen):
             said = Content.assemble(
                 f"{render.line(adapter, 40)} at strength ",
                 (f"{strength:.1f} ", "bold"),
-                (bar(strength / STRONGEST, DIAL), "$primary on $panel"),
+                (bar(strength / STRONGEST, DIAL), "$primary on $background"),
                 (f" {meaning}", "dim"),
             )
         self.query_one("#strength", Static).update(said)

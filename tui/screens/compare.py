@@ -48,13 +48,14 @@ class CompareScreen(ModeScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "vote('left')", "Left", key_display="←", id="compare.left"),
         Binding("2", "vote('right')", "Right", key_display="→", id="compare.right"),
-        Binding("t,3", "vote('tie')", "Tie", key_display="t", id="compare.tie"),
-        Binding("x,4", "vote('both_bad')", "Both bad", key_display="x", id="compare.bad"),
+        Binding("t", "vote('tie')", "Tie", id="compare.tie"),
+        Binding("x", "vote('both_bad')", "Both bad", id="compare.bad"),
+        Binding("3", "vote('tie')", "Tie", show=False),
+        Binding("4", "vote('both_bad')", "Both bad", show=False),
         Binding("n", "next", "Next prompt", id="compare.next"),
         Binding("r", "again", "Ask again", id="compare.again"),
         Binding("b", "blind", "Blind/open", id="compare.blind"),
-        Binding("ctrl+b", "blind", "Blind/open", show=False, priority=True),
-        Binding("escape", "stop", "Stop", id="compare.stop"),
+        Binding("escape", "stop", "Stop", show=False, id="compare.stop"),
         Binding("ctrl+l", "last_prompt", "Chat's last prompt", priority=True, show=False, id="compare.last"),
     ]
 

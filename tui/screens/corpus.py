@@ -1,6 +1,7 @@
 """The corpus: browse, filter, read, correct, keep or reject; one by one in the inbox, many at a time.
 
-Workers ask the store, handlers change widgets. What a key does to exchanges stands in `curating.py`.
+Workers ask the store, handlers change widgets. What keys do to exchanges stands in `curating.py`, what they do
+with files in `transferring.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from corpora.errors import LlamaTuiError
 from corpora.store import Filter, Stats, Store
 from tui import render
 from tui.messages import CorpusChanged, RunEnded, StoreOpened
-from tui.screens.curating import Curating
+from tui.screens.transferring import Transferring
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
 from tui.widgets.exchange_table import PAGE, ExchangeTable
 from tui.widgets.filter_bar import TABS, FilterBar
@@ -50,7 +51,7 @@ class Read:
     cursor: int
 
 
-class CorpusScreen(Curating):
+class CorpusScreen(Transferring):
     """A table of exchanges and the one under the cursor whole."""
 
     MODE: ClassVar[str] = "corpus"
@@ -80,6 +81,7 @@ class CorpusScreen(Curating):
         """Filter above; table and detail beside or below each other."""
         yield FilterBar(id="filters")
         yield Static("", id="inbox-line", markup=False)
+        yield Static("", id="task-line", markup=False)
         with Horizontal(id="corpus-panes"):
             yield ExchangeTable(id="exchanges")
             yield ExchangeDetail(id="detail")

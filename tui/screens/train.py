@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
+import psutil
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,13 +22,17 @@ from textual.widgets.option_list import Option
 
 from corpora.errors import LlamaTuiError
 from sessions import launch
-from sessions.training import runs
+from sessions.protocol import ModelInfo
+from sessions.training import preflight, runs
+from sessions.training.preflight import Estimate
 from sessions.training.recipe import Recipe
-from sessions.training.runs import RunState
+from sessions.training.runs import Preview, RunState
+from sessions.workspace import Workspace
 from tui.messages import (
     AdapterInUseChanged,
     AdaptersChanged,
     CorpusChanged,
+    ModelReady,
     RunEnded,
     RunEventHappened,
     StoreOpened,
@@ -41,6 +47,15 @@ REDRAW = 0.2
 PAUSE = 0.25
 NARROW = 100
 NEW = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What Start would begin with."""
+
+    adapter: str
+    recipe: Recipe
+    parent: str | None
 
 
 class TrainScreen(ModeScreen):
@@ -175,22 +190,25 @@ class TrainScreen(ModeScreen):
 
     @work(exclusive=True, group="preview")
     async def read_preview(self) -> None:
-        """What Start would take, once the typing pauses."""
+        """What Start would take, once the typing pauses; then what that needs."""
         if not self.llama.opened.is_set():
             return
         await asyncio.sleep(PAUSE)
         setup, workspace = self.setup, self.llama.workspace
-        adapter, recipe, parent = setup.adapter, setup.recipe, setup.parent_version
-        preview: runs.Preview | LlamaTuiError
+        plan = Plan(setup.adapter, setup.recipe, setup.parent_version)
         try:
             versions = await asyncio.to_thread(workspace.registry.all)
             setup.offer_parents([version.address for version in versions])
-            preview = await asyncio.to_thread(
-                runs.preview, workspace.paths, workspace.store, adapter=adapter, recipe=recipe, parent=parent
-            )
+            preview = await asyncio.to_thread(_preview, workspace, plan)
+            setup.show_preview(preview)
+            setup.show_estimate(await asyncio.to_thread(_estimate, workspace, preview, self.llama.model, plan.recipe))
         except LlamaTuiError as error:
-            preview = error
-        setup.show_preview(preview)
+            setup.show_preview(error)
+            setup.show_estimate(None)
+
+    def on_model_ready(self, message: ModelReady) -> None:
+        """What a run needs can be told now."""
+        self.read_preview()
 
     def on_train_setup_changed(self, message: TrainSetup.Changed) -> None:
         """Another name, start or recipe."""
@@ -363,3 +381,16 @@ class TrainScreen(ModeScreen):
         """The list and the courses fold away on a narrow or low terminal."""
         self.set_class(self.size.width < NARROW, "-narrow")
         self.set_class(self.size.height < 30, "-low")
+
+
+def _preview(workspace: Workspace, plan: Plan) -> Preview:
+    return runs.preview(workspace.paths, workspace.store, adapter=plan.adapter, recipe=plan.recipe, parent=plan.parent)
+
+
+def _estimate(workspace: Workspace, preview: Preview, model: ModelInfo | None, recipe: Recipe) -> Estimate | None:
+    """None before the model is known, or where nothing would be trained."""
+    if model is None or not preview.rows:
+        return None
+    speed = preflight.measured_speed(workspace.paths, workspace.model(model.name))
+    free = psutil.virtual_memory().available if model.device == "cpu" else None
+    return preflight.estimate(preview, model, recipe, speed=speed, free=free)

@@ -11,9 +11,9 @@ from typing import Any
 
 from textual.content import Content
 
-from corpora.dialog import Exchange, Message, Status
+from corpora.dialog import Status, dialog_of
 from corpora.errors import LlamaTuiError
-from corpora.llama2 import encode_example
+from corpora.preview import Piece, preview
 from sessions import models
 from sessions.errors import ModelNotFound
 from tui import render
@@ -25,25 +25,15 @@ TRAINED, SPECIAL, PLAIN = "$text-success", "bold reverse", "dim"
 
 def token_preview(model: str, shown: Shown) -> Content:
     """The ids of the dialog that ends with this exchange; what is wrong with it, where it cannot be encoded."""
+    kept = {each.id for each in shown.path if each.status is Status.KEPT} | {shown.exchange.id}
     try:
-        tokenizer = _tokenizer(str(tokenizer_file(model)))
-        example = encode_example(dialog_of(shown.path), tokenizer)
+        pieces = preview(dialog_of(shown.path, kept), _tokenizer(str(tokenizer_file(model))))
     except (LlamaTuiError, OSError) as error:
         return Content.assemble(("Tokens\n", "bold dim"), render.text(str(error), "$text-error"))
-    trained = sum(example.trained)
-    head = f"Tokens: {len(example.ids):,}, of which {trained:,} are trained (coloured)\n"
-    return Content("").join([Content.styled(head, "bold dim"), *_pieces(tokenizer, example.ids, example.trained)])
-
-
-def dialog_of(path: tuple[Exchange, ...]) -> list[Message]:
-    """The messages down to an exchange; replies above it are trained where they were kept."""
-    system = path[0].system if path else None
-    said = [Message("system", system, tags_allowed=True)] if system else []
-    for exchange in path:
-        kept = exchange is path[-1] or exchange.status is Status.KEPT
-        said.append(Message("user", exchange.prompt, tags_allowed=exchange.tags_allowed))
-        said.append(Message("assistant", exchange.reply, kept=kept, tags_allowed=exchange.tags_allowed))
-    return said
+    trained = sum(piece.trained for piece in pieces)
+    head = f"Tokens: {len(pieces):,}, of which {trained:,} are trained (coloured)\n"
+    rest = [Content.styled(f"\n… and {len(pieces) - LONGEST:,} more", "dim")] if len(pieces) > LONGEST else []
+    return Content("").join([Content.styled(head, "bold dim"), *map(_drawn, pieces[:LONGEST]), *rest])
 
 
 def tokenizer_file(model: str) -> Path:
@@ -64,20 +54,11 @@ def _tokenizer(path: str) -> Any:
     return Tokenizer.from_file(path)
 
 
-def _pieces(tokenizer: Any, ids: list[int], trained: list[bool]) -> list[Content]:
-    pieces = [
-        _piece(tokenizer.id_to_token(id) or f"<{id}>", on) for id, on in zip(ids[:LONGEST], trained, strict=False)
-    ]
-    if len(ids) > LONGEST:
-        pieces.append(Content.styled(f"\n… and {len(ids) - LONGEST:,} more", "dim"))
-    return pieces
-
-
-def _piece(token: str, trained: bool) -> Content:
-    """One token: special ones stand out, blanks are dots, line ends are seen and still end the line."""
-    style = TRAINED if trained else PLAIN
-    if token in ("<s>", "</s>", "<unk>"):
-        return Content.styled(token + ("\n" if token == "</s>" else ""), f"{SPECIAL} {style}")
-    if token == "<0x0A>":
+def _drawn(piece: Piece) -> Content:
+    """One token: BOS and EOS stand out, blanks are dots, line ends are seen and still end the line."""
+    style = TRAINED if piece.trained else PLAIN
+    if piece.text in ("<s>", "</s>", "<unk>"):
+        return Content.styled(piece.text + ("\n" if piece.text == "</s>" else ""), f"{SPECIAL} {style}")
+    if piece.text == "<0x0A>":
         return Content.styled("⏎\n", style)
-    return Content.styled(render.clean(token.replace("▁", "·")), style)
+    return Content.styled(render.clean(piece.text.replace(" ", "·")), style)

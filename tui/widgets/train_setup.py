@@ -16,10 +16,12 @@ from textual.widgets import Button, Input, Select, Static
 
 from sessions.errors import LlamaTuiError
 from sessions.registry import checked_adapter
+from sessions.training.preflight import Estimate
 from sessions.training.recipe import Recipe
 from sessions.training.runs import Preview
 from tui import render
 from tui.widgets.recipe_form import RecipeForm
+from tui.widgets.run_panels import clock, memory
 
 CURRENT = "current"
 PROBLEMS = 6
@@ -118,11 +120,12 @@ class TrainSetup(VerticalScroll):
         else:
             panel.update(told(preview, self.adapter))
 
-    def show_estimate(self, words: str, *, fits: bool = True) -> None:
-        """Tokens, steps, time and memory; nothing takes the panel away."""
+    def show_estimate(self, found: Estimate | None) -> None:
+        """Steps, tokens, time and memory; None takes the panel away."""
         panel = self.query_one(".estimate", Static)
-        panel.set_class(bool(words), "-shown")
-        panel.update(render.text(words, "" if fits else "$text-warning"))
+        panel.set_class(found is not None, "-shown")
+        if found is not None:
+            panel.update(estimated(found))
 
     def on_recipe_form_explained(self, message: RecipeForm.Explained) -> None:
         """The whole of what the line beside a field has no room for."""
@@ -191,6 +194,19 @@ def told(preview: Preview, adapter: str) -> Content:
             Content.styled(f"\n… and {len(preview.problems) - PROBLEMS} more that cannot be trained", "$text-warning")
         )
     return Content("").join([*parts, *shown])
+
+
+def estimated(found: Estimate) -> Content:
+    """An estimate in words."""
+    time = f"about {clock(found.seconds)}" if found.seconds is not None else "time unknown before a first run"
+    plan = found.schedule
+    said = (
+        f"About {found.steps:,} steps of {plan.batch_size} rows, {plan.epochs:g} epochs · {found.tokens:,} tokens · "
+        f"{time} · {memory(found.memory)} with the base"
+    )
+    if found.fits:
+        return Content.styled(said, "dim")
+    return Content.assemble((said, "dim"), (f"\nThat may not fit. {found.advice}", "$text-warning"))
 
 
 def _wrong_name(name: str) -> str:

@@ -1,0 +1,121 @@
+"""Import and export from the corpus screen: ask, run in a thread with progress, tell what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Static
+
+from corpora import transfer
+from corpora.errors import LlamaTuiError
+from corpora.store import Branch
+from corpora.transfer import ImportProgress, ImportReport
+from tui import render
+from tui.messages import CorpusChanged
+from tui.screens.curating import Curating
+from tui.widgets.file_dialogs import ExportDialog, ExportWanted, ImportDialog, ImportTold, ImportWanted, now
+
+
+class Transferring(Curating):
+    """Files into the corpus and out of it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("I", "import", "Import", id="corpus.import"),
+        Binding("E", "export", "Export", id="corpus.export"),
+    ]
+
+    @dataclass
+    class ImportWent(Message):
+        """An import has come so far."""
+
+        progress: ImportProgress
+
+        def can_replace(self, message: Message) -> bool:
+            """Only the newest figure counts."""
+            return isinstance(message, Transferring.ImportWent)
+
+    @work(group="transfer", exclusive=True)
+    async def action_import(self) -> None:
+        """Ask for a file, bring it in, list what was refused; a dry run can be followed by the real one."""
+        wanted: ImportWanted | None = await self.app.push_screen_wait(ImportDialog())
+        while wanted is not None:
+            report = await self._import(wanted)
+            if report is None:
+                return
+            again = await self.app.push_screen_wait(ImportTold(report, wanted))
+            wanted = now(wanted) if again else None
+
+    async def _import(self, wanted: ImportWanted) -> ImportReport | None:
+        def went(progress: ImportProgress) -> None:
+            self.post_message(self.ImportWent(progress))
+
+        self.say_task("Reading …")
+        try:
+            report = await asyncio.to_thread(
+                transfer.import_files,
+                self.store,
+                [wanted.path],
+                format=wanted.format,
+                status=wanted.status,
+                dry_run=wanted.dry_run,
+                progress=went,
+            )
+        except (LlamaTuiError, OSError) as error:
+            self.llama.report(error)
+            return None
+        finally:
+            self.say_task("")
+        if not wanted.dry_run:
+            self.llama.tell(CorpusChanged())
+        return report
+
+    def on_transferring_import_went(self, message: ImportWent) -> None:
+        """Say how far an import is."""
+        if self.query_one("#task-line").display:
+            self.say_task(f"Reading {render.line(str(message.progress.path), 60)}: {message.progress.rows:,} rows")
+
+    @work(group="transfer", exclusive=True)
+    async def action_export(self) -> None:
+        """Ask for a file and a format, write it whole."""
+        proposed = self.llama.workspace.paths.exports / "corpus.jsonl"
+        wanted = await self.app.push_screen_wait(ExportDialog(proposed, self.table.count))
+        if wanted is None:
+            return
+        self.say_task(f"Writing {render.line(str(wanted.path), 60)} …")
+        try:
+            rows, left_out = await asyncio.to_thread(self._export, wanted)
+        except (LlamaTuiError, OSError) as error:
+            self.llama.report(error)
+        else:
+            self.llama.notify(_told(rows, left_out, wanted.path), timeout=10)
+        finally:
+            self.say_task("")
+
+    def _export(self, wanted: ExportWanted) -> tuple[int, list[str]]:
+        left_out: list[str] = []
+
+        def note(branch: Branch, reason: str) -> None:
+            left_out.append(reason)
+
+        where = self.filters.where if wanted.shown else None
+        rows = transfer.export_file(self.store, wanted.path, wanted.format, where, force=wanted.force, left_out=note)
+        return rows, left_out
+
+    def say_task(self, words: str) -> None:
+        """Say what is being done; nothing takes the line away."""
+        line = self.query_one("#task-line", Static)
+        line.update(words)
+        line.display = bool(words)
+
+
+def _told(rows: int, left_out: list[str], path: Path) -> str:
+    said = f"{rows:,} rows written to {path}."
+    if left_out:
+        said += f"\n{len(left_out):,} left out; the first: {left_out[0]}"
+    return said

@@ -1,0 +1,226 @@
+"""Ask what to import or export and how; show what an import did, every refused row with its reason.
+
+Know nothing of formats but their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Checkbox, Input, Select, Static
+
+from corpora import formats
+from corpora.dialog import Status
+from corpora.transfer import ImportReport
+from tui import render
+from tui.widgets.dialogs import Dialog
+from tui.widgets.path_suggester import PathSuggester
+
+Wanted = TypeVar("Wanted")
+FOUND, KEPT, SHOWN = "by itself", "what is kept", "what the filter shows"
+LISTED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ImportWanted:
+    """A file or folder; None as format means: found by itself."""
+
+    path: Path
+    format: str | None
+    status: Status
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExportWanted:
+    """A new file; `shown` exports what the filter shows instead of what is kept."""
+
+    path: Path
+    format: str
+    shown: bool
+    force: bool
+
+
+class FileDialog(Dialog[Wanted], Generic[Wanted]):
+    """A path and a few choices."""
+
+    DEFAULT_CSS = """
+    FileDialog {
+        & .line { height: 1; margin-bottom: 1; }
+        & .label { width: 10; }
+        & Input { width: 1fr; background: $panel; }
+        & Select { width: 28; }
+        & Checkbox { width: auto; background: $surface; padding: 0; }
+    }
+    """
+    BINDINGS = [
+        Binding("down", "app.focus_next", "Next", show=False),
+        Binding("up", "app.focus_previous", "Previous", show=False),
+    ]
+
+    def choice(self, label: str, options: Sequence[str], value: str, name: str) -> ComposeResult:
+        """One line with a choice."""
+        with Horizontal(classes="line"):
+            yield Static(label, classes="label")
+            yield Select([(each, each) for each in options], value=value, allow_blank=False, compact=True, id=name)
+
+    def path_line(self, value: str = "") -> ComposeResult:
+        """The path, completed as it is typed."""
+        with Horizontal(classes="line"):
+            yield Static("file", classes="label")
+            yield Input(value, placeholder="→ completes", compact=True, suggester=PathSuggester(), id="path")
+
+    def foot(self, done: str) -> ComposeResult:
+        """What is wrong, and the buttons."""
+        yield Static("", classes="error", markup=False)
+        with Horizontal(classes="buttons"):
+            yield Button("Cancel", compact=True, id="cancel")
+            yield Button(done, variant="primary", compact=True, id="done")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in the path is the main button."""
+        event.stop()
+        self.finish()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """A button answers."""
+        event.stop()
+        if event.button.id == "cancel":
+            self.dismiss(None)
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """Answer, if there is a path."""
+        if not self.query_one("#path", Input).value.strip():
+            self.say_error("Which file?")
+            return
+        self.dismiss(self.answer())
+
+    def answer(self) -> Wanted:
+        """What the fields say."""
+        raise NotImplementedError
+
+    def path(self) -> Path:
+        """The path, `~` read."""
+        return Path(self.query_one("#path", Input).value.strip()).expanduser()
+
+    def chosen(self, name: str) -> str:
+        """The value of a choice."""
+        return str(self.query_one(f"#{name}", Select).value)
+
+
+class ImportDialog(FileDialog[ImportWanted]):
+    """Which file, in which format, as what; or only look."""
+
+    def compose(self) -> ComposeResult:
+        """Path, format, status, dry run."""
+        with self.window("Import"):
+            yield Static("A file or a folder; .gz is fine. What is there already is not added again.", classes="body")
+            yield from self.path_line()
+            yield from self.choice("format", (FOUND, *formats.FORMATS), FOUND, "format")
+            yield from self.choice("rows are", [status.value for status in Status], Status.KEPT.value, "status")
+            yield Checkbox("only say what would come in (dry run)", compact=True, id="dry")
+            yield from self.foot("Import")
+
+    def answer(self) -> ImportWanted:
+        """What the fields say."""
+        chosen = self.chosen("format")
+        dry = self.query_one("#dry", Checkbox).value
+        return ImportWanted(self.path(), None if chosen == FOUND else chosen, Status(self.chosen("status")), dry)
+
+
+class ExportDialog(FileDialog[ExportWanted]):
+    """Into which file, in which format, what."""
+
+    def __init__(self, proposed: Path, found: int) -> None:
+        super().__init__()
+        self.proposed, self.found = proposed, found
+        self._warned = False
+
+    def compose(self) -> ComposeResult:
+        """Path, format, what."""
+        with self.window("Export"):
+            yield Static(".jsonl writes lines, .json one array; .gz is packed.", classes="body")
+            yield from self.path_line(str(self.proposed))
+            yield from self.choice("format", formats.WRITABLE, "messages", "format")
+            yield from self.choice("rows", (KEPT, SHOWN), KEPT, "rows")
+            yield from self.foot("Export")
+
+    def answer(self) -> ExportWanted:
+        """What the fields say."""
+        return ExportWanted(self.path(), self.chosen("format"), self.chosen("rows") == SHOWN, self._warned)
+
+    def finish(self) -> None:
+        """A file that is there is written over only when asked twice."""
+        path = self.query_one("#path", Input).value.strip()
+        if path and self.path().exists() and not self._warned:
+            self._warned = True
+            self.say_error(f"{path} is there already. Export again to write over it.")
+            return
+        super().finish()
+
+    def on_input_changed(self) -> None:
+        """Another path asks again."""
+        self._warned = False
+
+
+class ImportTold(Dialog[bool]):
+    """What came in; after a dry run, True to import it now."""
+
+    DEFAULT_CSS = "ImportTold VerticalScroll { height: auto; max-height: 24; }"
+
+    def __init__(self, report: ImportReport, wanted: ImportWanted) -> None:
+        super().__init__()
+        self.report, self.wanted = report, wanted
+
+    BINDINGS = [Binding("enter", "go", "Go on")]
+
+    def compose(self) -> ComposeResult:
+        """Counts, formats, refused rows."""
+        with self.window("What would come in" if self.wanted.dry_run else "Imported"):
+            with VerticalScroll():
+                yield Static(told(self.report, dry=self.wanted.dry_run), classes="body")
+            keys = "enter: import it now · escape: leave it" if self.wanted.dry_run else "escape: close"
+            yield Static(keys, classes="keys", markup=False)
+
+    def action_go(self) -> None:
+        """Enter: import after a dry run, else close."""
+        self.dismiss(self.wanted.dry_run)
+
+
+def now(wanted: ImportWanted) -> ImportWanted:
+    """The same import, not dry."""
+    return replace(wanted, dry_run=False)
+
+
+def told(report: ImportReport, *, dry: bool) -> Content:
+    """A report in words, every refused row with its place and reason."""
+    would = "would be " if dry else ""
+    parts = [
+        Content.assemble(
+            (f"{report.new:,}", "bold"), f" new {'exchanges' if report.new != 1 else 'exchange'} {would}added"
+        )
+    ]
+    if report.preferences:
+        parts.append(Content(f", {report.preferences:,} preference pairs"))
+    if report.duplicates:
+        parts.append(Content(f", {report.duplicates:,} were there already"))
+    parts.append(Content("."))
+    for path, name in report.formats:
+        parts.append(Content.styled(f"\n{render.line(str(path), 90)}: {name}", "dim"))
+    if report.refused_rows:
+        parts.append(Content.styled(f"\n\n{report.refused_rows:,} rows refused", "bold $text-warning"))
+    for row in report.refused[:LISTED]:
+        place = f"line {row.line}" if row.line else "the file"
+        parts.append(render.text(f"\n{render.line(row.path.name, 40)}, {place}: {render.line(row.reason, 300)}"))
+    if report.refused_rows > LISTED:
+        parts.append(Content.styled(f"\n… and {report.refused_rows - LISTED:,} more", "dim"))
+    return Content("").join(parts)
