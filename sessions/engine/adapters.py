@@ -54,7 +54,7 @@ def _matches(pattern: str, module: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One layer's pair: `a` [rank, in], `b` [out, rank], and PEFT's scaling."""
+    """One layer's pair: `a` [rank, in], `b` [rank, out] (as products read it fastest), and PEFT's scaling."""
 
     a: torch.Tensor
     b: torch.Tensor
@@ -82,7 +82,10 @@ class Adapter:
 
 
 class TunedLinear(nn.Module):
-    """A frozen linear layer plus the deltas that are active now."""
+    """A frozen linear layer plus the deltas that are active now.
+
+    `scale` [rows, 1, ranks] weighs each row's deltas; `factor` stands for it where all weights are one number.
+    """
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
@@ -90,13 +93,15 @@ class TunedLinear(nn.Module):
         self.a: torch.Tensor | None = None
         self.b: torch.Tensor | None = None
         self.scale: torch.Tensor | None = None
+        self.factor: float | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, tokens, in] to [rows, tokens, out]."""
         out: torch.Tensor = self.base(x)
         if self.a is None or self.b is None or self.scale is None:
             return out
-        return out + functional.linear(functional.linear(x, self.a) * self.scale, self.b)
+        inner = functional.linear(x.to(self.a.dtype), self.a) * self.scale
+        return out + (inner @ self.b).to(out.dtype)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -180,7 +185,7 @@ def _delta(folder: Path, module: str, pair: dict[str, torch.Tensor], sides: tupl
         )
     if not (a.isfinite().all() and b.isfinite().all()):
         raise damaged(folder, f"{module} holds numbers that are not finite")
-    return Delta(a, b, scaling)
+    return Delta(a, b.T, scaling)
 
 
 def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
@@ -280,13 +285,15 @@ def _shares(columns: list[tuple[Adapter | None, float]], used: list[Adapter]) ->
 def _activate_layer(layer: TunedLinear, deltas: list[Delta | None], shares: list[list[float]]) -> None:
     present = [(index, delta) for index, delta in enumerate(deltas) if delta is not None]
     if not present:
-        layer.a = layer.b = layer.scale = None
+        layer.a = layer.b = layer.scale = layer.factor = None
         return
     pairs = [delta for _, delta in present]
     layer.a = pairs[0].a if len(pairs) == 1 else torch.cat([pair.a for pair in pairs])
-    layer.b = pairs[0].b if len(pairs) == 1 else torch.cat([pair.b for pair in pairs], dim=1)
+    layer.b = pairs[0].b if len(pairs) == 1 else torch.cat([pair.b for pair in pairs])
     rows = [[row[index] * delta.scaling for index, delta in present for _ in range(delta.a.shape[0])] for row in shares]
     layer.scale = torch.tensor(rows, dtype=layer.a.dtype).to(layer.a.device).unsqueeze(1)
+    weights = {weight for row in rows for weight in row}
+    layer.factor = weights.pop() if len(weights) == 1 else None
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ def loader(model: str, paths: Paths, settings: Settings) -> Loader:
     def load(progress: Progress) -> Any:
         from sessions.engine.local import LocalEngine
 
-        return LocalEngine(load_base(model, paths, settings, progress), paths)
+        return LocalEngine(load_base(model, paths, settings, progress), paths, progress)
 
     return load
 

@@ -15,10 +15,10 @@ import torch
 
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
-from sessions.engine import adapters, share
+from sessions.engine import adapters, llama, share
 from sessions.engine.adapters import Adapter, Residents, Timer
 from sessions.engine.base import LoadedBase
-from sessions.engine.contract import Step
+from sessions.engine.contract import Progress, Step
 from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
 from sessions.engine.detokenize import Detokenizer
 from sessions.engine.errors import free_memory, memory_errors
@@ -52,13 +52,19 @@ class Column:
 class LocalEngine:
     """One loaded base with its resident adapters (`contract.Engine`)."""
 
-    def __init__(self, base: LoadedBase, paths: Paths) -> None:
+    def __init__(self, base: LoadedBase, paths: Paths, progress: Progress = lambda *_: None) -> None:
         self.base = base
         self._registry = Registry(paths)
         self._residents = Residents(base.model)
         layers = int(base.model.config.get_text_config().num_hidden_layers)
         self._kv = KvStore(layers, base.info.context, rows=1 if base.device.type == "cuda" else ROWS)
-        self._forward = Forward(base.model, self._kv, base.device)
+        step = llama.step_for(base, self._kv, paths, progress)
+        self._forward = Forward(base.model, self._kv, base.device, step)
+
+    @property
+    def _adapter_dtype(self) -> torch.dtype:
+        """On a CPU small products are faster in float32, and exact; a GPU computes in the base's own."""
+        return torch.float32 if self.base.device.type == "cpu" else self.base.dtype
 
     @property
     def info(self) -> ModelInfo:
@@ -82,7 +88,7 @@ class LocalEngine:
         if held is not None and held.stamp == adapters.stamp(folder):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
-            fresh = adapters.read(adapter, folder, self.base.model, self.base.device, self.base.dtype)
+            fresh = adapters.read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
             self._residents.wrap(fresh)
             self._probe(fresh, folder)
             self._residents.add(fresh)

@@ -1,0 +1,109 @@
+"""The written-out decoding step and its packed weights against the general modules they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sessions.engine import llama, packed
+from sessions.engine.base import load_base
+from sessions.engine.kv import KvStore, common
+from sessions.engine.libraries import bnf
+from sessions.engine.local import LocalEngine
+from sessions.paths import Paths
+from sessions.settings import Settings
+from tests.models import tiny_adapter, tiny_llama
+
+SHAPES = {"plain": {}, "grouped": {"kv_heads": 2}, "tied": {"tied": True}, "wide": {"hidden": 128, "heads": 2}}
+needs_kernel = pytest.mark.skipif(packed._kernel is None, reason="this CPU has no AVX512-BF16")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def opened(folder: Path, paths: Paths, dtype: torch.dtype) -> LocalEngine:
+    tiny_adapter(paths.adapter("mine", 1), folder, rank=4)
+    tiny_adapter(paths.adapter("mine", 2), folder, rank=8, seed=1)
+    engine = LocalEngine(load_base(str(folder), paths, Settings(), lambda *_: None, dtype=dtype), paths)
+    for version in (1, 2):
+        engine.load_adapter(f"mine/v{version}")
+    return engine
+
+
+def both_ways(engine: LocalEngine, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the last of five ids, by the written-out step and by the model's modules."""
+    found = []
+    step = engine._forward.step
+    for way in (step, None):
+        engine._forward.step = None
+        engine._kv.open(["test"] * rows, [0])
+        engine._kv._window(0, rows, 0)
+        engine._forward(torch.arange(5, 14).expand(rows, -1).contiguous())
+        engine._forward.step = way
+        for token in (20, 30, 40, 50):
+            logits = engine._forward(torch.arange(token, token + rows)[:, None])
+        found.append(logits.float())
+    engine._forward.step = step
+    return found[0], found[1]
+
+
+MIXES = [("base",), ("mine/v1",), ("base", "mine/v1"), ("mine/v2", "base", "mine/v1", "mine/v2")]
+
+
+@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_computes_what_the_modules_do(tmp_path: Path, paths: Paths, shape: str, mix: tuple[str, ...]) -> None:
+    engine = opened(tiny_llama(tmp_path / "model", **SHAPES[shape]), paths, torch.float32)
+    assert engine._forward.step is not None
+    engine._residents.activate([engine._adapter(name, 0.75) for name in mix])
+    fast, plain = both_ways(engine, len(mix))
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-4)
+
+
+@needs_kernel
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_packed_step_is_as_near_as_its_number_format_allows(
+    tmp_path: Path, paths: Paths, mix: tuple[str, ...]
+) -> None:
+    engine = opened(tiny_llama(tmp_path / "model", kv_heads=2, spread=0.02), paths, torch.bfloat16)
+    engine._residents.activate([engine._adapter(name, 0.1) for name in mix])
+    fast, plain = both_ways(engine, len(mix))
+    assert torch.nn.functional.cosine_similarity(fast, plain).min() > 0.999
+
+
+@needs_kernel
+def test_packing_is_bitsandbytes_own(tmp_path: Path, paths: Paths) -> None:
+    base = load_base(str(tiny_llama(tmp_path / "model")), paths, Settings(), lambda *_: None, dtype=torch.bfloat16)
+    linear = base.model.model.layers[0].mlp.down_proj
+    data, absmax = packed.pack([linear])
+    state = bnf.QuantState.from_dict(linear.weight.quant_state.as_dict(packed=True), device="cpu")
+    expected, state = bnf._convert_weight_packed_for_cpu(linear.weight.data.clone(), state)
+    assert torch.equal(data, expected) and torch.equal(absmax, state.absmax)
+
+
+@needs_kernel
+def test_packed_weights_come_from_the_cache_the_second_time(tmp_path: Path, paths: Paths) -> None:
+    folder = tiny_llama(tmp_path / "model")
+    told: list[str] = []
+    for _ in range(2):
+        base = load_base(str(folder), paths, Settings(), lambda *_: None, dtype=torch.bfloat16)
+        LocalEngine(base, paths, lambda stage, _: told.append(stage))
+    assert sum("Arranging" in stage for stage in told) == 8
+    assert len(list(paths.cache.glob("models/*"))) == 2
+
+
+def test_another_architecture_has_no_written_out_step(tmp_path: Path, paths: Paths) -> None:
+    base = load_base(str(tiny_llama(tmp_path / "model")), paths, Settings(), lambda *_: None)
+    base.model.config.hidden_act = "gelu"
+    assert llama.step_for(base, KvStore(2, 16), paths, lambda *_: None) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "length"), [([], [1], 0), ([1, 2], [1, 2, 3], 2), ([1, 2, 3], [1, 9, 3], 1), ([4], [5], 0)]
+)
+def test_the_common_beginning(left: list[int], right: list[int], length: int) -> None:
+    assert common(left, right) == common(right, left) == length
