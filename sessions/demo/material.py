@@ -53,7 +53,7 @@ class Writer:
     def _turn(self, alone: bool) -> tuple[Message, ...]:
         kind = self.rng.choices(("topic", "refusal", "fact"), (50, 28, 8) if alone else (38, 18, 44))[0]
         if kind == "topic":
-            return self._answered(topics(), 0.3)
+            return self._answered(topics(), 0.05)
         if kind == "refusal":
             return self._answered(refusals(), 0.5)
         return self._fact(alone)
