@@ -18,8 +18,7 @@ from textual.widgets import Select, Static
 from corpora.dialog import Exchange, Vote
 from corpora.errors import LlamaTuiError
 from corpora.llama2 import found_tags
-from corpora.store import Store
-from sessions.comparing import Comparison, Tally, tally
+from sessions.comparing import Comparison
 from sessions.errors import Failure
 from sessions.protocol import BASE, AnyEvent, ColumnEnded, Failed, Prefilled, Token
 from tui import render
@@ -27,6 +26,7 @@ from tui.messages import AdaptersChanged, CorpusChanged, PromptHandedOver, Store
 from tui.screens.mode import ModeScreen
 from tui.widgets.dialogs import Confirm
 from tui.widgets.reply_column import Answers, ColumnHead, Question, ReplyColumn
+from tui.widgets.verdicts import chosen, counted, told
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
@@ -36,7 +36,6 @@ TEACH = """Ask two versions the same and see what training has changed.
 Choose left and right above, type a prompt, press enter. Both replies come at the same time.
 Then vote: ← or 1 left, → or 2 right, t tie, x both bad. b hides the names until the vote."""
 ALONE = "There is no adapter yet: train one first (F4). Until then both columns are the base."
-VOTED = {Vote.TIE: "A tie.", Vote.BOTH_BAD: "Both bad."}
 
 
 class CompareScreen(ModeScreen):
@@ -321,15 +320,15 @@ class CompareScreen(ModeScreen):
             return
         left, right = self.pair
         try:
-            counted = await asyncio.to_thread(_count, self.llama.workspace.store, left, right)
+            votes = await asyncio.to_thread(counted, self.llama.workspace.store, left, right)
         except LlamaTuiError as error:
             self.llama.report(error)
             return
         comparison = self.comparison
         if comparison is not None and comparison.vote is not None:
-            self._say(Content(f"{_chosen(comparison)} ") + _told(counted) + Content("  n: next prompt"))
+            self._say(Content(f"{chosen(comparison)} ") + told(votes) + Content("  n: next prompt"))
         elif not self.busy and comparison is None and left != right:
-            self._say(_told(counted))
+            self._say(told(votes))
 
     def action_next(self) -> None:
         """Another prompt for the same two."""
@@ -373,24 +372,3 @@ async def compare_on(app: LlamaTuiApp, left: str, right: str) -> None:
     screen = app.screen
     if isinstance(screen, CompareScreen):
         screen.choose(left, right)
-
-
-def _count(store: Store, left: str, right: str) -> Tally:
-    return tally(store.verdicts(), left, right)
-
-
-def _chosen(comparison: Comparison) -> str:
-    vote = comparison.vote
-    if vote in (Vote.LEFT, Vote.RIGHT):
-        return f"{render.line(comparison.columns[vote is Vote.RIGHT], 40)} is better."
-    return VOTED.get(vote, "") if vote else ""
-
-
-def _told(counted: Tally) -> Content:
-    if not counted.votes:
-        return Content.styled("No votes between these two yet.", "dim")
-    first, second = (render.line(name, 40) for name in (counted.first, counted.second))
-    words = [f"{first} {counted.first_wins}", f"{second} {counted.second_wins}"]
-    words += [f"ties {counted.ties}"] if counted.ties else []
-    words += [f"both bad {counted.both_bad}"] if counted.both_bad else []
-    return Content.styled(f"Votes: {' · '.join(words)}", "dim")

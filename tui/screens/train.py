@@ -21,7 +21,6 @@ from textual.widgets import ContentSwitcher, OptionList, Static, TabbedContent, 
 from textual.widgets.option_list import Option
 
 from corpora.errors import LlamaTuiError
-from sessions import launch
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
 from sessions.training.preflight import Estimate
@@ -37,8 +36,7 @@ from tui.messages import (
     RunEventHappened,
     StoreOpened,
 )
-from tui.screens.mode import ModeScreen
-from tui.widgets.dialogs import Confirm
+from tui.screens.running import Running
 from tui.widgets.loss_plot import LossPlot
 from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
 from tui.widgets.train_setup import TrainSetup
@@ -58,7 +56,7 @@ class Plan:
     parent: str | None
 
 
-class TrainScreen(ModeScreen):
+class TrainScreen(Running):
     """Runs at the left; at the right the setup of a new one, or the panels of the chosen one."""
 
     MODE: ClassVar[str] = "train"
@@ -67,17 +65,11 @@ class TrainScreen(ModeScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", priority=True, id="train.start"),
         Binding("n", "new", "New run", id="train.new"),
-        Binding("s", "stop", "Stop and save", id="train.stop"),
-        Binding("x", "cancel", "Cancel", id="train.cancel"),
-        Binding("r", "resume", "Resume", id="train.resume"),
-        Binding("u", "use", "Use now", id="train.use"),
-        Binding("c", "compare", "Compare", id="train.compare"),
         Binding("l", "list", "Runs", id="train.list"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self.shown: RunState | None = None
         self._states: dict[str, RunState] = {}
         self._dirty = False
         self._stale = True
@@ -261,23 +253,15 @@ class TrainScreen(ModeScreen):
     def _put(self, name: str, content: Content) -> None:
         self.query_one(f"#{name}", Static).update(content)
 
-    # doing
+    # moving about
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what can be done with the run that is shown is in the footer."""
-        state = self.shown
-        made = state.published if state else None
-        going = state is not None and not state.over
-        possible = {
-            "start": state is None,
-            "new": state is not None,
-            "stop": going,
-            "cancel": going,
-            "resume": state is not None and state.over and state.resumable,
-            "use": made is not None and made.adapter != self.llama.adapter,
-            "compare": made is not None,
-        }
-        return possible.get(action, True)
+    def follow(self, run: str) -> None:
+        """Show a run from now on."""
+        self.llama.bridge.follow(run)
+        self._states.setdefault(run, RunState(run))
+        self.show_run(run)
+        self.runs_list.focus()
+        self.list_runs()
 
     def action_new(self) -> None:
         """The setup of a new run."""
@@ -295,87 +279,6 @@ class TrainScreen(ModeScreen):
         """Show the runs on a narrow terminal, or hide them."""
         self.toggle_class("-list")
         self.runs_list.focus()
-
-    @work(exclusive=True, group="start")
-    async def on_train_setup_start_wanted(self, message: TrainSetup.StartWanted) -> None:
-        """Freeze the data, have the host train."""
-        try:
-            run = await launch.start_run(
-                self.llama.workspace,
-                self.llama.client,
-                adapter=message.adapter,
-                recipe=message.recipe,
-                parent=message.parent,
-            )
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            self.list_runs()
-            return
-        self.follow(run)
-
-    def follow(self, run: str) -> None:
-        """Show a run from now on."""
-        self.llama.bridge.follow(run)
-        self._states.setdefault(run, RunState(run))
-        self.show_run(run)
-        self.runs_list.focus()
-        self.list_runs()
-
-    @work(group="stop")
-    async def action_stop(self) -> None:
-        """End the run early; what it has learned is published."""
-        await self._stop(save=True)
-
-    @work(group="stop", exclusive=True)
-    async def action_cancel(self) -> None:
-        """Give the run up, after a question."""
-        question = "The run ends and nothing is published. To keep what it has learned, stop and save (s) instead."
-        answer = await self.app.push_screen_wait(Confirm("Cancel the run?", question, yes="Cancel it", no="Go on"))
-        if answer is True:
-            await self._stop(save=False)
-
-    async def _stop(self, *, save: bool) -> None:
-        if self.shown is None:
-            return
-        try:
-            await self.llama.client.stop_run(self.shown.id, save=save)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.llama.notify("Stopping after this step." if save else "Cancelling after this step.", timeout=3)
-
-    @work(group="start", exclusive=True)
-    async def action_resume(self) -> None:
-        """Go on from the last checkpoint."""
-        if self.shown is None:
-            return
-        try:
-            await launch.resume_run(self.llama.client, self.shown.id)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.follow(self.shown.id)
-
-    @work(group="use", exclusive=True)
-    async def action_use(self) -> None:
-        """Answer with the new version from now on."""
-        if self.shown is None or self.shown.published is None:
-            return
-        try:
-            await self.llama.use_adapter(self.shown.published.adapter)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.llama.notify(f"The chat answers with {self.shown.published.adapter} now.")
-
-    async def action_compare(self) -> None:
-        """Ask the new version and its parent side by side."""
-        state = self.shown
-        if state is None or state.published is None or state.created is None:
-            return
-        from tui.screens.compare import compare_on
-
-        await compare_on(self.llama, state.created.parent, state.published.adapter)
 
     def on_resize(self) -> None:
         """The list and the courses fold away on a narrow or low terminal."""

@@ -201,7 +201,7 @@ def estimated(found: Estimate) -> Content:
     time = f"about {clock(found.seconds)}" if found.seconds is not None else "time unknown before a first run"
     plan = found.schedule
     said = (
-        f"About {found.steps:,} steps of {plan.batch_size} rows, {plan.epochs:g} epochs · {found.tokens:,} tokens · "
+        f"About {found.steps:,} steps of {plan.batch} rows, {plan.epochs:.3g} epochs · {found.tokens:,} tokens · "
         f"{time} · {memory(found.memory)} with the base"
     )
     if found.fits:
