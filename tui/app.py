@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Coroutine
-from functools import cached_property
+from collections.abc import Awaitable, Callable
+from functools import cached_property, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.color import Color
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -21,6 +22,7 @@ from textual.widget import Widget
 from corpora.errors import LlamaTuiError
 from sessions.chat import Chat
 from sessions.client import Client
+from sessions.errors import AdapterError
 from sessions.protocol import BASE, ModelInfo
 from sessions.workspace import Workspace
 from tui import leaving, render
@@ -61,6 +63,12 @@ def _screen(module: str, name: str) -> Screen[None]:
     return screen
 
 
+_SCROLL_GROUNDS = (
+    "scrollbar-background",
+    "scrollbar-background-hover",
+    "scrollbar-background-active",
+    "scrollbar-corner-color",
+)
 _SCREENS = Binding.Group("Screens", compact=True)
 
 
@@ -74,6 +82,7 @@ class LlamaTuiApp(App[None]):
     TITLE = "llama-tui"
     CSS_PATH = "app.tcss"
     DEFAULT_MODE = "chat"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     MODES = {"chat": _chat, "corpus": _corpus, "train": _train, "adapters": _adapters, "compare": _compare}
     COMMANDS = {Palette}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -91,7 +100,8 @@ class LlamaTuiApp(App[None]):
         super().__init__()
         self.workspace = workspace
         self.asked_model = model
-        self.adapter = adapter or BASE
+        self.asked_adapter = adapter
+        self.adapter = BASE
         self.opened = asyncio.Event()
         self.hearers: set[Widget] = set()
         self.bridge = Bridge(self)
@@ -120,14 +130,17 @@ class LlamaTuiApp(App[None]):
         return self.client.ready
 
     @property
-    def model_summary(self) -> str:
-        """The model in a word or two, for the bar."""
+    def model_name(self) -> str:
+        """The model's name, also before it is loaded."""
         if "client" not in self.__dict__:
-            return "…"
-        model = self.client.ready
-        if model is None:
-            return f"{self.client.model} · loading" if self.client.loading else self.client.model
-        return " · ".join(part for part in (model.name, model.quantization.lower(), model.device) if part)
+            return ""
+        return self.client.ready.name if self.client.ready else self.client.model
+
+    @property
+    def model_details(self) -> str:
+        """How the loaded model is held; empty before."""
+        model = self.model
+        return " · ".join(part for part in (model.quantization.lower(), model.device) if part) if model else ""
 
     @property
     def run_summary(self) -> str:
@@ -169,19 +182,19 @@ class LlamaTuiApp(App[None]):
         body = "\n".join(part for part in (told.data, told.remedy) if part)
         self.notify(body or told.what, title=told.what if body else "", severity="error", timeout=12)
 
-    def attempt(self, work: Coroutine[Any, Any, None]) -> None:
+    def attempt(self, work: Callable[..., Awaitable[None]], *given: Any, **options: Any) -> None:
         """Run what a person asked for beside everything else; its errors are reported."""
-        self.run_worker(self._attempt(work), exit_on_error=False)
+        self.run_worker(partial(self._attempt, partial(work, *given, **options)), exit_on_error=False)
 
-    async def _attempt(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001  the boundary of every command: nothing is swallowed
             self.report(error)
 
     def do(self, name: str) -> None:
         """Run a command of the registry without arguments."""
-        self.attempt(getattr(self.actions, name)(""))
+        self.attempt(getattr(self.actions, name), "")
 
     def notify(self, message: str, **options: Any) -> None:
         """Say something; never read as markup."""
@@ -227,6 +240,10 @@ class LlamaTuiApp(App[None]):
         self._chat = Chat(store, self.client)
         self._chat.sampling = self.workspace.settings.sampling
         self._chat.system = self.workspace.settings.system or None
+        try:
+            self.adapter = await asyncio.to_thread(self.workspace.adapter, self.asked_adapter)
+        except LlamaTuiError as error:
+            self.report(error)
         self._chat.adapter = self.adapter
         self.opened.set()
         self.tell(StoreOpened())
@@ -249,7 +266,7 @@ class LlamaTuiApp(App[None]):
 
     def action_settings(self) -> None:
         """Open the settings."""
-        self.attempt(self.show_settings())
+        self.attempt(self.show_settings)
 
     async def show_settings(self) -> None:
         """Show and change every setting."""
@@ -270,6 +287,28 @@ class LlamaTuiApp(App[None]):
             self.theme = settings.theme
         self.set_keymap(settings.keys)
 
+    def get_css_variables(self) -> dict[str, str]:
+        """The theme's colours, with its accent as the only one for what is marked, framed or scrolled."""
+        variables = super().get_css_variables()
+        ground = variables["background"]
+        accent = Color.parse(variables["accent"])
+        front = Color.parse(variables["foreground"])
+        variables |= {
+            "block-cursor-background": Color.parse(ground).blend(accent, 0.35).hex,
+            "block-cursor-foreground": front.hex,
+            "block-cursor-blurred-background": Color.parse(ground).blend(accent, 0.15).hex,
+            "border": accent.hex,
+            "panel": Color.parse(ground).blend(front, 0.12).hex,
+            "input-selection-background": accent.with_alpha(0.4).hex,
+            "scrollbar": Color.parse(ground).blend(front, 0.25).hex,
+            "scrollbar-hover": Color.parse(ground).blend(front, 0.4).hex,
+            "scrollbar-active": accent.hex,
+            "footer-key-foreground": variables["text-accent"],
+            **dict.fromkeys(_SCROLL_GROUNDS, ground),
+        }
+        self.theme_variables = variables
+        return variables
+
     # the bar tells what has changed
 
     def on_model_loading(self, message: ModelLoading) -> None:
@@ -277,8 +316,17 @@ class LlamaTuiApp(App[None]):
         self.refresh_bar()
 
     def on_model_ready(self, message: ModelReady) -> None:
-        """The model can answer."""
+        """The model can answer; the adapter is made ready before it is needed."""
         self.refresh_bar()
+        if self.adapter != BASE:
+            self.attempt(self._preload, self.adapter)
+
+    async def _preload(self, adapter: str) -> None:
+        try:
+            await self.client.load_adapter(adapter)
+        except AdapterError as error:
+            self.report(error)
+            await self.use_adapter(BASE)
 
     def on_host_lost(self, message: HostLost) -> None:
         """The host has ended."""
@@ -292,3 +340,10 @@ class LlamaTuiApp(App[None]):
         """Write the top line of the open screen anew."""
         for bar in self.screen.query(ModeBar):
             bar.show()
+
+
+def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
+    """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
+    app = LlamaTuiApp(workspace, model, workspace.adapter(adapter))
+    app.run()
+    return app.return_code or 0

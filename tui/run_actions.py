@@ -88,7 +88,7 @@ class RunActions:
         chat = self.app.chat
         context = self.screen.status
         return [
-            f"model      {self.app.model_summary}",
+            f"model      {self.app.model_name} · {self.app.model_details or 'loading'}",
             f"adapter    {self.app.adapter} · strength {chat.strength:g}",
             f"sampling   {in_words(chat.sampling)}",
             f"system     {render.line(chat.system, 60) if chat.system else 'none'}",

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from textual.message import Message
 from textual.pilot import Pilot
 
 from sessions.engine.fake import FakeEngine
@@ -32,6 +33,8 @@ class Driven:
     app: LlamaTuiApp
     pilot: Pilot[None]
     served: Served
+    messages: list[Message] = field(default_factory=list)
+    """The app's own messages as they were handled, in order."""
 
     @property
     def chat(self) -> ChatScreen:
@@ -43,7 +46,7 @@ class Driven:
         """Wait for a condition, with the app running on."""
         ends = time.monotonic() + seconds
         while not holds():
-            assert time.monotonic() < ends, what or "waited in vain"
+            assert time.monotonic() < ends, f"{what or 'waited in vain'}; on the screen:\n{self.shown()}"
             await self.pilot.pause(0.01)
         await self.pilot.pause()
 
@@ -82,8 +85,14 @@ async def driven(
     workspace = Workspace(paths, settings or Settings())
     async with running_host(paths, engine, **options) as served:
         app = LlamaTuiApp(workspace, MODEL)
-        async with app.run_test(size=size) as pilot:
-            driving = Driven(app, pilot, served)
+        seen: list[Message] = []
+
+        def note(message: Message) -> None:
+            if type(message).__module__.startswith("tui.") and not any(message is known for known in seen):
+                seen.append(message)
+
+        async with app.run_test(size=size, notifications=True, message_hook=note) as pilot:
+            driving = Driven(app, pilot, served, seen)
             await driving.until(app.opened.is_set, "the store was not opened")
             await driving.until(lambda: app.client.connected, "the host was not reached")
             yield driving

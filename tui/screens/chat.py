@@ -91,27 +91,33 @@ class ChatScreen(Replying, Editing):
 
     def action_version(self, step: int) -> None:
         """Show the version before or after."""
-        self.llama.attempt(self.llama.actions.version(step))
+        self.llama.attempt(self.llama.actions.version, step)
 
     def action_copy(self) -> None:
         """Copy the reply."""
-        self.llama.attempt(self.llama.actions.copy(""))
+        self.llama.attempt(self.llama.actions.copy, "")
 
     def action_external(self) -> None:
         """Edit in the person's own editor."""
-        self.llama.attempt(self.llama.actions.external())
+        self.llama.attempt(self.llama.actions.external)
 
     def action_send_anyway(self) -> None:
         """Send a prompt with tags in it, this once."""
         text = self._refused
         self.clear_refusal()
-        self.llama.attempt(self.send(text, tags_allowed=True))
+        self.llama.attempt(self.send, text, tags_allowed=True)
 
     def action_use_offered(self) -> None:
         """Use the version that a run has published."""
-        self.llama.attempt(self.llama.actions.adapter(self.offered))
+        self.llama.attempt(self.llama.actions.adapter, self.offered)
 
     # what comes from elsewhere
+
+    def say_idle(self) -> None:
+        """What is worth knowing when nothing goes on."""
+        temperature = self.llama.chat.sampling.temperature
+        drawn = f"temperature {temperature:g}" if temperature else "greedy"
+        self.status.state = " · ".join(part for part in (self.llama.model_details, drawn) if part)
 
     def on_model_loading(self, message: ModelLoading) -> None:
         """The model is being loaded; one may type already."""
@@ -122,7 +128,7 @@ class ChatScreen(Replying, Editing):
 
     def on_model_ready(self, message: ModelReady) -> None:
         """The model can answer."""
-        self.status.state = ""
+        self.say_idle()
         self.status.context = message.model.context
         if self.live is not None and not self._tokens:
             self.live.wait_for("")
@@ -139,7 +145,7 @@ class ChatScreen(Replying, Editing):
 
     def on_run_ended(self, message: RunEnded) -> None:
         """A run has ended."""
-        self.status.state = ""
+        self.say_idle()
         self.count()
 
     def on_version_offered(self, message: VersionOffered) -> None:
@@ -161,7 +167,7 @@ class ChatScreen(Replying, Editing):
         self.count()
         shown = {view.exchange.id for view in self.conversation.views}
         if not message.ids or shown & set(message.ids):
-            self.llama.attempt(self._refresh())
+            self.llama.attempt(self._refresh)
 
     async def _refresh(self) -> None:
         if not self._replying:

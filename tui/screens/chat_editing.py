@@ -30,7 +30,7 @@ class Editing(ChatParts):
         self.query_one(Welcome).say(self.llama.client.model)
         await self.show_branch()
         if draft.editing:
-            self.llama.attempt(self._reopen(draft))
+            self.llama.attempt(self._reopen, draft)
 
     async def _reopen(self, draft: Draft) -> None:
         await self.llama.chat.select(draft.editing)
@@ -54,7 +54,7 @@ class Editing(ChatParts):
     async def on_inline_editor_saved(self, message: InlineEditor.Saved) -> None:
         """The text is done."""
         await self._close_editor()
-        self.llama.attempt(self.llama.actions.edited(message.exchange_id, message.what, message.text))
+        self.llama.attempt(self.llama.actions.edited, message.exchange_id, message.what, message.text)
 
     async def on_inline_editor_left(self, message: InlineEditor.Left) -> None:
         """Nothing changes."""
@@ -73,7 +73,7 @@ class Editing(ChatParts):
 
     def _draft_changed(self) -> None:
         if self.prompt.past is not None:
-            self.run_worker(self._save_draft(), group="draft", exclusive=True)
+            self.run_worker(self._save_draft, group="draft", exclusive=True)
 
     async def _save_draft(self) -> None:
         await asyncio.sleep(DRAFT_AFTER)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -101,7 +102,7 @@ class ChatParts(ModeScreen):
 
     def count(self) -> None:
         """Count what is kept, for the status line."""
-        self.run_worker(self._count(), group="count", exclusive=True)
+        self.run_worker(self._count, group="count", exclusive=True)
 
     async def _count(self) -> None:
         try:
@@ -112,7 +113,7 @@ class ChatParts(ModeScreen):
     def read_places(self) -> None:
         """Find which version each shown exchange is."""
         ids = [view.exchange.id for view in self.conversation.views if not view.live]
-        self.run_worker(self._read_places(ids), group="places", exclusive=True)
+        self.run_worker(partial(self._read_places, ids), group="places", exclusive=True)
 
     async def _read_places(self, ids: list[int]) -> None:
         def read() -> dict[int, Place]:

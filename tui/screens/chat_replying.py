@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from textual.message import Message
 
@@ -57,9 +58,9 @@ class Replying(ChatParts):
         if commands.is_command(message.text):
             self.prompt.put("")
             self._remember(message.text)
-            self.llama.attempt(commands.dispatch(message.text, self.llama.actions))
+            self.llama.attempt(commands.dispatch, message.text, self.llama.actions)
         else:
-            self.llama.attempt(self.send(message.text))
+            self.llama.attempt(self.send, message.text)
 
     async def send(self, text: str, *, tags_allowed: bool = False) -> None:
         """Send a prompt at the end of the branch. Raises UsageError where a reply is being written."""
@@ -72,7 +73,7 @@ class Replying(ChatParts):
         if self._replying:
             raise UsageError("A reply is still being written.", remedy="Stop it with Esc, or wait; the prompt stays.")
         self._replying = True
-        self.run_worker(self._take(stream, prompt), group="reply")
+        self.run_worker(partial(self._take, stream, prompt), group="reply")
 
     async def _take(self, stream: AsyncIterator[ChatEvent], prompt: str) -> None:
         try:
@@ -132,6 +133,7 @@ class Replying(ChatParts):
         if self.live is not None:
             self.live.feed(text, self._tokens, rate)
         self.status.used += tokens
+        self.status.rate = rate
 
     def _saved(self, exchange: Exchange, failure: Failure | None) -> None:
         self._ended(exchange, failure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
@@ -72,7 +73,7 @@ class HistoryScreen(ModalScreen[int | None]):
         self._look(event.value)
 
     def _look(self, search: str) -> None:
-        self.run_worker(self._find(search), group="search", exclusive=True)
+        self.run_worker(partial(self._find, search), group="search", exclusive=True)
 
     async def _find(self, search: str) -> None:
         try:
@@ -110,7 +111,7 @@ class HistoryScreen(ModalScreen[int | None]):
     def action_rename(self) -> None:
         """Another title."""
         if (chat := self._marked()) is not None:
-            cast("LlamaTuiApp", self.app).attempt(self._rename(chat))
+            cast("LlamaTuiApp", self.app).attempt(self._rename, chat)
 
     async def _rename(self, chat: Conversation) -> None:
         title = await self.app.push_screen_wait(AskLine("Title", chat.title))

@@ -73,7 +73,7 @@ class SettingsScreen(ModalScreen[None]):
     def _save(self, field: Input) -> None:
         setting = field.query_ancestor(Setting)
         if field.value != setting.value:
-            self._llama.attempt(self._change(setting, field.value))
+            self._llama.attempt(self._change, setting, field.value)
 
     async def _change(self, setting: Setting, text: str) -> None:
         said = self.query_one(".said", Static)

@@ -163,27 +163,28 @@ class Conversation(VerticalScroll):
         """Mount some more exchanges above; the newest ones go where there are too many."""
         if self._first > 0 and not self._loading:
             self._loading = True
-            self.run_worker(self._mount_earlier())
+            self.run_worker(self._mount_earlier)
 
     async def _mount_earlier(self) -> None:
         try:
             views = self.views
             start = max(0, self._first - STEP)
             more = [ExchangeView(exchange) for exchange in self._branch[start : self._first]]
-            height = self.virtual_size.height
+            excess = views[MOUNTED - len(more) :]
             self.release_anchor()
-            await self.mount_all(more, before=views[0] if views else "#later")
+            with self.app.batch_update():
+                if not any(view.live for view in excess):
+                    await self.remove_children(excess)
+                await self.mount_all(more, before=views[0] if views else "#later")
             self._first = start
-            self.call_after_refresh(self._keep_place, height)
-            excess = [view for view in self.views[MOUNTED:] if not view.live]
-            if len(excess) == len(self.views[MOUNTED:]):
-                await self.remove_children(excess)
             self._say_more()
+            self.call_after_refresh(self._stay_at, views[0] if views else None)
         finally:
             self._loading = False
 
-    def _keep_place(self, height: int) -> None:
-        self.scroll_to(y=self.scroll_y + self.virtual_size.height - height, animate=False)
+    def _stay_at(self, view: ExchangeView | None) -> None:
+        if view is not None and view.is_mounted:
+            self.scroll_to(y=view.virtual_region.y, animate=False)
 
     def _say_more(self) -> None:
         self.query_one("#earlier", More).say(self._first)

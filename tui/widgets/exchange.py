@@ -70,7 +70,7 @@ class ExchangeView(Vertical):
 
     def feed(self, piece: str, tokens: int, rate: float) -> None:
         """A piece of the reply; `tokens` so far, `rate` in tokens a second."""
-        self._reply.display = True
+        self._reply.remove_class("-empty")
         self._reply.feed(piece)
         self.tokens, self.rate, self.waiting = tokens, rate, ""
         self._write_meta()
@@ -97,7 +97,7 @@ class ExchangeView(Vertical):
         self._write_meta()
 
     def _settle(self) -> None:
-        self._reply.display = bool(self.exchange.reply) or self.tokens > 0
+        self._reply.set_class(not self.exchange.reply and not self.tokens, "-empty")
         self.set_class(self.exchange.status is Status.REJECTED, "-rejected")
         self._write_meta()
 
@@ -106,7 +106,6 @@ class ExchangeView(Vertical):
             meta = self._meta()
             line = self.query_one(".meta", Static)
             line.update(meta)
-            line.display = bool(meta)
 
     def _meta(self) -> Content:
         parts = self._live_parts() if self.live else self._parts()
@@ -117,7 +116,7 @@ class ExchangeView(Vertical):
             return [Content(f"◌ {render.line(self.waiting)}"), Content("esc takes it back")]
         if not self.tokens:
             return [Content("◌ reading the prompt"), Content("esc stops")]
-        return [Content(f"● {self.tokens} tokens"), Content(f"{self.rate:.1f} tok/s"), Content("esc stops")]
+        return [Content(f"● {counted(self.tokens)}"), Content(speed(self.rate)), Content("esc stops")]
 
     def _parts(self) -> list[Content]:
         exchange = self.exchange
@@ -128,9 +127,9 @@ class ExchangeView(Vertical):
             parts.append(Content.styled(ENDINGS[exchange.finish], "$text-warning"))
         parts.append(render.text(render.line(exchange.adapter, 40)))
         if exchange.tokens:
-            parts.append(Content(f"{exchange.tokens} tokens"))
+            parts.append(Content(counted(exchange.tokens)))
         if exchange.tokens and exchange.seconds > 0:
-            parts.append(Content(f"{exchange.tokens / exchange.seconds:.1f} tok/s"))
+            parts.append(Content(speed(exchange.tokens / exchange.seconds)))
         if self.place.count > 1:
             parts.append(Content.styled(f"‹ {self.place.number}/{self.place.count} ›", "bold"))
         return parts
@@ -142,3 +141,13 @@ def _prompt(prompt: str) -> Content:
         return render.text(prompt)
     rest = f"\n… and {len(lines) - PROMPT_LINES} more lines"
     return render.text("\n".join(lines[:PROMPT_LINES])) + Content.styled(rest, "dim")
+
+
+def speed(rate: float) -> str:
+    """Tokens a second."""
+    return f"{rate:.0f} tok/s" if rate >= 100 else f"{rate:.1f} tok/s"
+
+
+def counted(tokens: int) -> str:
+    """A number of tokens."""
+    return f"{tokens:,} token{'s' if tokens != 1 else ''}"

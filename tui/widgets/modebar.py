@@ -9,6 +9,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Static
 
+from sessions.protocol import BASE
 from tui import render
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ class ModeBar(Horizontal):
 
     def _state(self) -> Content:
         app = cast("LlamaTuiApp", self.app)
-        parts = [app.run_summary, app.model_summary, f"[{app.adapter}]" if app.adapter == "base" else app.adapter]
-        words = [Content(render.line(part)) for part in parts if part]
-        return Content("  ").join(words)
+        adapter = render.line(app.adapter)
+        parts = [
+            Content.styled(render.line(app.run_summary), "$text-success"),
+            Content(render.line(app.model_name)),
+            Content.styled(adapter, "" if adapter == BASE else "bold $text-accent"),
+        ]
+        return Content("  ").join([part for part in parts if part])
 
 
 class ModeTab(Static):

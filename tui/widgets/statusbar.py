@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from tui import render
+from tui.widgets.exchange import speed
 
 CELLS = 10
 
@@ -59,7 +60,7 @@ class StatusBar(Horizontal):
     def _right(self) -> Content:
         parts = [render.text(self.kept)] if self.kept else []
         if self.rate:
-            parts.append(Content(f"{self.rate:.1f} tok/s"))
+            parts.append(Content(speed(self.rate)))
         if self.context:
             parts.append(self._filled())
         return Content("   ").join(parts)
