@@ -103,9 +103,8 @@ class Output:
 
     def problem(self, error: LlamaTuiError) -> None:
         """What happened, what it means for the data, what to do: one readable block."""
-        first, *rest = (part for part in (error.what, error.data, error.remedy) if part)
-        self.note(f"llama-tui: {first}", "red")
-        for part in rest:
+        self.note(f"llama-tui: {error.what or type(error).__name__}", "red")
+        for part in filter(None, (error.data, error.remedy)):
             self.note(f"  {part}")
 
     def failure(self, error: LlamaTuiError) -> None:
@@ -158,13 +157,12 @@ def table_text(
     """A table as text, one row a line; foreign text in it is cleaned and never read as markup."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from tui.render import cell
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(Text(column), justify="right" if column in right else "left", overflow="ellipsis")
+        table.add_column(cell(column), justify="right" if column in right else "left", overflow="ellipsis")
     for row in rows:
         table.add_row(*(cell("" if value is None else str(value)) for value in row))
     console = Console(

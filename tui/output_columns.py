@@ -9,15 +9,15 @@ import shutil
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from tui.output import Output
 from tui.render import Stream, clean
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
 WIDE = 100
 """Columns of a terminal from which two replies stand side by side."""
@@ -75,9 +75,6 @@ class SideBySide:
     """All replies in columns, painted again as they grow; the whole of them stays at the end."""
 
     def __init__(self, output: Output, headings: Sequence[str]) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         self._headings = headings
         self._texts = [""] * len(headings)
         self._painted = 0.0
@@ -103,9 +100,6 @@ class SideBySide:
         """A reply is complete."""
 
     def _table(self, rows: int) -> Table:
-        from rich import box
-        from rich.table import Table
-
         table = Table(box=box.MINIMAL, expand=True, pad_edge=False)
         for heading in self._headings:
             table.add_column(Text(clean(heading)), ratio=1, overflow="fold")
@@ -116,10 +110,6 @@ class SideBySide:
 
 def _last_lines(console: Console, text: str, width: int, rows: int) -> Text:
     """What fits the screen, counted from the end; all of it where `rows` is 0."""
-    from rich.text import Text
-
-    from rich.text import Text
-
     whole = Text(clean(text))
     return Text("\n").join(whole.wrap(console, max(10, width))[-rows:]) if rows else whole
 

@@ -58,7 +58,7 @@ class Repl:
         if session.surface.attended:
             where = f"{session.client.model} · {session.chat.adapter}"
             session.output.note(f"llama-tui {VERSION} · {where} · /help explains", "dim")
-        with self._interrupts():
+        with self._interrupts(), session.surface.quiet():
             opening = asyncio.create_task(self._open())
             try:
                 while not session.leaving:
@@ -90,8 +90,7 @@ class Repl:
         self._stopping = False
         self._work = asyncio.create_task(self._guarded(line))
         try:
-            with self.session.surface.quiet():
-                await self._work
+            await self._work
         except asyncio.CancelledError:
             if (me := asyncio.current_task()) is not None and me.cancelling():
                 self._work.cancel()

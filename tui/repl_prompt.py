@@ -15,6 +15,7 @@ import tempfile
 import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -54,6 +55,7 @@ class Prompter:
         self._told: list[Callable[[], None]] = []
         self._armed = False
         self._real = input is None
+        self._before: list[Any] | None = None
         common = {"input": input, "output": screen, "key_bindings": _keys(), "multiline": True}
         self._session: PromptSession[str] = PromptSession(
             history=FileHistory(str(_private(history))),
@@ -100,10 +102,9 @@ class Prompter:
     async def edit(self, hint: str, text: str) -> str:
         """In the person's editor, where one is set; else here."""
         if self._editor and self._real:
-            return await asyncio.to_thread(self._in_editor, text)
+            return await self._edited(text)
         try:
-            with self._echo():
-                return await self._editing.prompt_async("✎ ", default=text, handle_sigint=False)
+            return await self._editing.prompt_async("✎ ", default=text, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             return text
 
@@ -111,8 +112,7 @@ class Prompter:
         """Yes or no, on a line of its own."""
         self._output.note(f"{question} [y/N]")
         try:
-            with self._echo():
-                answer = await self._editing.prompt_async("? ", handle_sigint=False)
+            answer = await self._editing.prompt_async("? ", handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             return False
         return answer.strip().lower().startswith("y")
@@ -146,13 +146,23 @@ class Prompter:
     def _bar(self) -> StyleAndTextTuples:
         return [("", one_line(self._toolbar(), 400))]
 
+    async def _edited(self, text: str) -> str:
+        """Ctrl+C is the editor's while it runs; what it meant for us happens after."""
+        editing = asyncio.create_task(asyncio.to_thread(self._in_editor, text))
+        try:
+            return await asyncio.shield(editing)
+        except asyncio.CancelledError:
+            await asyncio.gather(editing, return_exceptions=True)
+            raise
+
     def _in_editor(self, text: str) -> str:
         words = shlex.split(self._editor)
         with tempfile.TemporaryDirectory(prefix="llama-tui-") as folder:
             file = Path(folder) / "text.md"
             file.write_text(text, "utf-8", errors="replace")
             try:
-                code = subprocess.run([*words, str(file)], check=False).returncode
+                with self._as_before():
+                    code = subprocess.run([*words, str(file)], check=False).returncode
             except OSError as error:
                 raise UsageError(f"{words[0]} cannot be run: {error.strerror}.", data="Nothing was changed.") from error
             if code != 0:
@@ -161,28 +171,32 @@ class Prompter:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """Keys pressed while a reply is printed do not spoil it; they wait for the next prompt."""
-        with self._terminal(echo=False):
-            yield
-
-    @contextlib.contextmanager
-    def _echo(self) -> Iterator[None]:
-        with self._terminal(echo=True):
-            yield
-
-    @contextlib.contextmanager
-    def _terminal(self, *, echo: bool) -> Iterator[None]:
+        """Keys pressed while a reply is printed do not spoil it: they wait, as they are, for the next prompt."""
         if not self._real or not sys.stdin.isatty():
             yield
             return
-        before = termios.tcgetattr(sys.stdin)
+        self._before = termios.tcgetattr(sys.stdin)
         after = termios.tcgetattr(sys.stdin)
-        after[3] = after[3] | termios.ECHO if echo else after[3] & ~termios.ECHO
+        after[0] &= ~termios.ICRNL
+        after[3] &= ~(termios.ECHO | termios.ICANON)
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, after)
         try:
             yield
         finally:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+
+    @contextlib.contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """The terminal as other programs expect it."""
+        if self._before is None:
+            yield
+            return
+        now = termios.tcgetattr(sys.stdin)
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, now)
 
 
 def _private(history: Path) -> Path:

@@ -89,13 +89,9 @@ Verb: TypeAlias = Callable[[Call], "int | Coroutine[Any, Any, int]"]
 
 def chosen_adapter(workspace: Workspace, asked: str | None, model: str, note: Callable[[str], None]) -> str:
     """The adapter asked for; else the one in use, where it was made for this model. Raises AdapterNotFound."""
-    if asked is not None:
-        return workspace.registry.resolve(asked)
-    if not workspace.settings.use_adapter:
-        return BASE
-    current = workspace.registry.current(workspace.settings.adapter)
-    if current == BASE:
-        return BASE
+    current = workspace.adapter(asked)
+    if asked or current == BASE:
+        return current
     made_for = workspace.registry.lineage(current).base_model
     if made_for and made_for != model:
         note(f"{current} was made for {made_for}; {model} answers without an adapter.")
