@@ -24,6 +24,7 @@ from tui.output_columns import columns
 from tui.repl_session import Session
 from tui.verbs import progress
 from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
+from tui.verbs.following import settled
 from tui.verbs.runs import day
 from tui.verbs.train import changed_recipe
 
@@ -50,7 +51,12 @@ class LearnActions:
         session.watch.follow(run)
         self.output.note(f"Training {settings.adapter} (run {run}); chat goes on. /runs stop ends it and keeps it.")
         if not session.surface.attended:
-            await session.watch.wait(run)
+            await self._wait(run)
+
+    async def _wait(self, run: str) -> None:
+        """To the end of a run, and until the next one could start."""
+        await self.session.watch.wait(run)
+        await settled(self.session.client, run)
 
     async def runs(self, rest: str) -> None:
         """List runs; stop, cancel or resume one."""
@@ -81,7 +87,7 @@ class LearnActions:
         self.session.watch.follow(state.id)
         self.output.note(f"Run {state.id} goes on from step {state.checkpoint_step}.")
         if not self.session.surface.attended:
-            await self.session.watch.wait(state.id)
+            await self._wait(state.id)
 
     def _list(self, states: list[RunState]) -> None:
         if not states:

@@ -23,10 +23,11 @@ from sessions.client import Client
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
 from sessions.registry import Registry
+from sessions.workspace import Workspace
 from tests.hosts import host_in_thread, running_host
 from tests.terminals import Terminal, program
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
-from tests.tui.worlds import publish, workspace
+from tests.tui.worlds import publish
 from tui.commands import COMMANDS
 from tui.output import Output
 from tui.repl import Repl
@@ -238,7 +239,7 @@ class Prompt:
 @contextlib.asynccontextmanager
 async def prompting(paths: Paths, engine: FakeEngine | None = None, **options: object) -> AsyncIterator[Prompt]:
     """A running REPL at a prompt, with a host."""
-    space = workspace(paths)
+    space = Workspace.open()
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
         async with running_host(paths, engine, **options):  # type: ignore[arg-type]
             output, client = Output(), Client(paths, "fake")

@@ -6,16 +6,22 @@ The run itself goes on whatever happens here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+from sessions.client import Client
+from sessions.errors import HostError
 from sessions.training import runs
 from sessions.training.events import AnyRunEvent, Sampled, Scored, Warned
 from sessions.training.runs import RunState
 from tui.verbs import progress
 from tui.verbs.call import Call
 
+LOOK, LOOKS = 0.05, 400
+"""Seconds between two questions to the host, and how often it is asked."""
 
-async def follow_run(call: Call, run: str) -> int:
-    """Follow to the end; 0 where a version was published."""
+
+async def follow_run(call: Call, run: str, client: Client | None = None) -> int:
+    """Follow to the end, and with a client until its host is free again; 0 where a version was published."""
     state = RunState(run)
     try:
         async for event in runs.follow(call.workspace.paths, run):
@@ -26,7 +32,18 @@ async def follow_run(call: Call, run: str) -> int:
             f"The run goes on. `llama-tui runs follow {run}` shows it again, `llama-tui runs stop {run}` ends it."
         )
         raise
+    if client is not None:
+        await settled(client, run)
     return conclude(call, state)
+
+
+async def settled(client: Client, run: str) -> None:
+    """Until the host has let a run go that said its last word: then the next one can start."""
+    with contextlib.suppress(HostError):
+        for _ in range(LOOKS):
+            if run not in (await client.status()).runs:
+                return
+            await asyncio.sleep(LOOK)
 
 
 def conclude(call: Call, state: RunState) -> int:

@@ -5,16 +5,21 @@ Starts nothing.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from collections import deque
+from pathlib import Path
 
 from sessions.errors import HostIsOther, HostUnreachable, UsageError
 from sessions.hosting import log_path, records
 from sessions.protocol import HostState
 from tui.verbs.call import Call
 from tui.verbs.progress import duration, size
+
+LOOK, LOOKS = 0.02, 750
+"""Seconds between two looks at whether a host has ended, and how often it is looked."""
 
 
 async def status(call: Call) -> int:
@@ -48,15 +53,25 @@ async def stop(call: Call) -> int:
 
 async def _end(call: Call, model: str) -> None:
     """Ask it to end; one of another version, which may not understand, is told so by a signal if forced."""
+    socket = call.workspace.paths.socket(model)
     try:
         async with call.client(model=model, start=False) as client:
             await client.shutdown(force=call.given.force)
+            await _until_gone(socket)
     except HostIsOther:
         if not call.given.force:
             raise
         for record, _ in records(call.workspace.paths):
             if record.model == model and record.home == str(call.workspace.paths.home):
                 os.kill(record.pid, signal.SIGTERM)
+
+
+async def _until_gone(socket: Path) -> None:
+    """A host takes its socket away last."""
+    for _ in range(LOOKS):
+        if not await asyncio.to_thread(socket.exists):
+            return
+        await asyncio.sleep(LOOK)
 
 
 def log(call: Call) -> int:

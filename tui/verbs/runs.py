@@ -14,7 +14,7 @@ from sessions.training import events, runs
 from sessions.training.runs import RunState
 from tui.verbs import progress
 from tui.verbs.call import Call
-from tui.verbs.following import conclude, follow_run
+from tui.verbs.following import conclude, follow_run, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ async def resume(call: Call) -> int:
         runs.resume(call.workspace.paths, state.id)
         await resume_run(client, state.id)
         if not call.given.no_wait:
-            return await follow_run(call, state.id)
+            return await follow_run(call, state.id, client)
     call.output.say(state.id)
     if call.output.json:
         call.output.document({"run": state.id})
@@ -131,11 +131,15 @@ async def _hosted(call: Call, state: RunState) -> bool:
 
 
 async def _stopped_by_host(call: Call, state: RunState, save: bool) -> bool:
+    """Ask its host, and wait until the run's worker is gone; False where no host has it."""
     try:
         async with call.client(model=_model(state), start=False) as client:
             if state.id not in (await client.status()).runs:
                 return False
             await client.stop_run(state.id, save=save)
+            async for _ in runs.follow(call.workspace.paths, state.id):
+                pass  # to its last word
+            await settled(client, state.id)
             return True
     except HostUnreachable:
         return False

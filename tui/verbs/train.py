@@ -32,7 +32,7 @@ async def train(call: Call) -> int:
             f"Run {run}: {found.new_rows} new and {found.replayed_rows} replayed rows, from {found.parent}."
         )
         if not call.given.no_wait:
-            return await follow_run(call, run)
+            return await follow_run(call, run, client)
     call.output.say(run)
     if call.output.json:
         call.output.document({"run": run})

@@ -1,0 +1,136 @@
+"""`corpus …`: files in and out, lists, figures, tokens, backup and verify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from corpora.dialog import Status
+from tests.tui.calling import FORBIDDEN, HOSTILE, Caller
+from tests.tui.worlds import fill_corpus
+
+ROWS = [{"instruction": f"question {n}", "input": "", "output": f"answer {n}"} for n in range(5)]
+
+
+def written(path: Path, *rows: object) -> Path:
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_rows_come_in_once_and_bad_ones_are_listed(run: Caller, tmp_path: Path) -> None:
+    file = written(tmp_path / "rows.jsonl", *ROWS, {"instruction": 5, "output": "x"}, "{broken")
+    tried = run("corpus", "import", file, "--dry-run", "--json").document
+    assert (tried["new"], tried["refused_rows"], tried["dry_run"]) == (5, 2, True)
+    done = run("corpus", "import", file)
+    assert done.code == 0 and "5 new" in done.out and "2 refused" in done.out
+    assert f"{file}:6: " in done.err and f"{file}:7: " in done.err
+    again = run("corpus", "import", file, "--json").document
+    assert (again["new"], again["duplicates"]) == (0, 5)
+    assert again["refused"][0]["line"] == 6 and again["refused"][0]["reason"]
+    with run.store() as store:
+        assert {each.status for each in store.page()} == {Status.KEPT}
+
+
+def test_import_with_a_status_and_a_format(run: Caller, tmp_path: Path) -> None:
+    file = written(tmp_path / "rows.jsonl", *ROWS)
+    assert run("corpus", "import", file, "--status", "pending", "--format", "alpaca").code == 0
+    with run.store() as store:
+        assert {each.status for each in store.page()} == {Status.PENDING}
+    assert run("corpus", "import", file, "--format", "nonsense").code == 2
+    wrong = run("corpus", "import", tmp_path / "none.json")
+    assert wrong.code == 1 and "none.json" in wrong.err
+    assert run("corpus", "import", written(tmp_path / "b.txt", "hello", "you")).code == 1
+
+
+@pytest.mark.parametrize("format", ["messages", "llama2", "alpaca", "sharegpt"])
+def test_what_goes_out_comes_in_again(run: Caller, tmp_path: Path, format: str) -> None:
+    run("corpus", "import", written(tmp_path / "rows.jsonl", *ROWS))
+    out = tmp_path / "out.jsonl"
+    found = run("corpus", "export", out, "--format", format, "--json").document
+    assert (found["rows"], found["format"], found["left_out"]) == (5, format, [])
+    again = run("--home", tmp_path / "other", "corpus", "import", out, "--json").document
+    assert again["new"] == 5 and list(again["formats"].values()) == [format]
+
+
+def test_export_to_stdout_and_over_a_file(run: Caller, tmp_path: Path) -> None:
+    run("corpus", "import", written(tmp_path / "rows.jsonl", *ROWS))
+    done = run("corpus", "export", "-")
+    assert len(done.rows) == 5 and done.rows[0]["messages"][0]["role"] == "user"
+    out = written(tmp_path / "there.jsonl", "precious")
+    refused = run("corpus", "export", out)
+    assert refused.code == 2 and out.read_text() == "precious\n" and "--force" in refused.err
+    assert run("corpus", "export", out, "--force").code == 0 and len(out.read_text().splitlines()) == 5
+    assert run("corpus", "export", tmp_path / "x", "--format", "dolly").code == 2
+
+
+def test_a_list_filters(run: Caller) -> None:
+    fill_corpus(run.paths)
+    page = run("corpus", "list", "--status", "kept", "--limit", "3", "--json").document
+    assert page["total"] > 3 and len(page["exchanges"]) == 3
+    assert {each["status"] for each in page["exchanges"]} == {"kept"}
+    found = run("corpus", "list", "--search", "qlora", "--tag", "python", "--json").document
+    assert 0 < found["total"] <= 5 and all("python" in each["tags"] for each in found["exchanges"])
+    nothing = run("corpus", "list", "--search", "nowhere")
+    assert nothing.code == 0 and "Nothing matches." in nothing.err
+
+
+def test_hostile_texts_are_shown_as_text(run: Caller) -> None:
+    fill_corpus(run.paths)
+    for words in (("list",), ("list", "--json"), ("stats",), ("show", "5"), ("show", "5", "--json"), ("export", "-")):
+        done = run("corpus", *words)
+        shown = done.out if words[0] != "export" else ""
+        assert done.code == 0 and not any(code in shown for code in FORBIDDEN)
+    assert "[bold]red[/bold]" in run("corpus", "show", "5").out
+    assert run("corpus", "show", "5", "--json").document["exchange"]["prompt"] == f"{HOSTILE} (4)"
+
+
+def test_one_exchange_with_its_dialog(run: Caller) -> None:
+    last = fill_corpus(run.paths)[-1]
+    out = run("corpus", "show", last).out
+    assert out.index("My cat is called Mouse.") < out.index("And who is Mouse?") and "status      pending" in out
+    found = run("corpus", "show", last, "--json").document
+    assert [said["role"] for said in found["dialog"]] == ["user", "assistant"] * 3
+    assert run("corpus", "show", "99999").code == 1 and run("corpus", "show", "x").code == 2
+
+
+def test_the_exact_tokens_of_an_exchange(run: Caller, shared: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in (shared / "llama2-tokenizer").iterdir():
+        (model / file.name).symlink_to(file)
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"")
+    run("corpus", "import", written(tmp_path / "rows.jsonl", *ROWS))
+    found = run("--model", model, "corpus", "show", "1", "--tokens", "--json").document
+    assert found["ids"][0] == 1 and found["ids"][-1] == 2 and found["tokens"][0] == "<s>"
+    assert len(found["ids"]) == len(found["trained"]) == len(found["tokens"])
+    trained = "".join(word for word, yes in zip(found["tokens"], found["trained"], strict=True) if yes)
+    assert trained == "▁answer▁0▁</s>"
+    table = run("--model", model, "corpus", "show", "1", "--tokens")
+    assert "trained" in table.out and "tokens," in table.err
+
+
+def test_figures(run: Caller) -> None:
+    fill_corpus(run.paths)
+    found = run("corpus", "stats", "--json").document
+    assert found["exchanges"] == sum(found["by_status"].values()) and found["corrected"] == 1
+    assert f"{found['by_status']['kept']}" in run("corpus", "stats").out
+
+
+def test_backup_and_verify(run: Caller, tmp_path: Path) -> None:
+    fill_corpus(run.paths, 5)
+    copy = tmp_path / "copy.db"
+    assert run("corpus", "backup", copy).code == 0 and copy.stat().st_size > 0
+    assert run("corpus", "backup", copy).code == 1
+    assert run("corpus", "backup", "--json").document["backup"].startswith(str(run.paths.backups))
+    assert run("corpus", "verify").code == 0 and run("corpus", "verify", "--json").document == {"problems": []}
+
+
+def test_a_damaged_corpus_says_the_way_out(run: Caller) -> None:
+    fill_corpus(run.paths, 5)
+    run.paths.corpus.write_bytes(b"this is no database" * 1000)
+    done = run("corpus", "list")
+    assert done.code == 1 and "Traceback" not in done.err and str(run.paths.corpus) in done.err
+    assert len(done.err.splitlines()) > 1

@@ -1,0 +1,46 @@
+"""`host …` and `doctor` as verbs."""
+
+from __future__ import annotations
+
+from sessions.engine.fake import FakeEngine
+from sessions.hosting import log_path
+from sessions.paths import private_folder
+from tests.tui.calling import FORBIDDEN, HOSTILE, Caller
+
+
+def test_status_with_and_without_a_host(run: Caller) -> None:
+    assert run("host", "status", "--json").document == []
+    assert "No host is running" in run("host", "status").out
+    assert run("host", "status", "--model", "fake").code == 1
+
+
+def test_status_of_a_host(run: Caller, host: FakeEngine) -> None:
+    (found,) = run("host", "status", "--json").document
+    assert found["model"] == "fake" and found["pid"] > 0
+    out = run("--model", "fake", "host", "status").out
+    assert "fake" in out and "NF4" in out
+
+
+def test_stop(run: Caller, host: FakeEngine) -> None:
+    assert run("host", "stop", "--json").document == {"stopped": ["fake"]}
+    assert run("host", "stop").out.startswith("No host")
+
+
+def test_log(run: Caller) -> None:
+    assert run("host", "log").code == 0
+    private_folder(run.paths.logs)
+    log_path(run.paths).write_text("".join(f"line {n} {HOSTILE}\n" for n in range(100)))
+    done = run("host", "log", "--lines", "3")
+    assert done.out.count("\n") == 3 and "line 99" in done.out and not any(code in done.out for code in FORBIDDEN)
+    assert len(run("host", "log", "--json", "--lines", "2").document["lines"]) == 2
+    assert run("host", "log", "--lines", "0").code == 2
+
+
+def test_doctor_with_a_host(run: Caller, host: FakeEngine) -> None:
+    done = run("doctor", "--json")
+    found = {each["name"]: each for each in done.document}
+    assert {"program", "libraries", "GPU", "memory", "data home", "cache", "model", "corpus", "sharing"} <= found.keys()
+    assert "fake" in found["host"]["says"]
+    assert done.code == int(any(each["judgement"] == "bad" for each in found.values()))
+    text = run("doctor").out
+    assert "→" in text and "memory" in text

@@ -1,0 +1,139 @@
+"""`train` and `runs …` over a real host whose workers write the events of a short run."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from corpora.dialog import Status
+from sessions.engine.fake import FakeEngine
+from sessions.paths import Paths
+from sessions.training import events
+from sessions.training import runs as all_runs
+from tests.hosts import host_in_thread
+from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, PUBLISH, UNTIL_STOPPED, Caller, Done, fake_workers, start
+from tests.tui.worlds import run_folder, say
+
+SILENT = "sys.exit(3)"
+
+
+def keep(run: Caller, count: int = 2) -> None:
+    with run.store() as store:
+        store.set_status([say(store, f"question {n}", f"answer {n}") for n in range(count)], Status.KEPT)
+
+
+def train(run: Caller, *words: str, body: str = PUBLISH) -> Done:
+    with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths, body)):
+        return run("--model", "fake", "train", *words)
+
+
+def test_train_waits_and_publishes(run: Caller) -> None:
+    keep(run)
+    done = train(run, "--set", "rank=8", "--set", "epochs=3", "--adapter", "other")
+    assert done.code == 0 and "other/v1 is published" in done.out and "2 new and 0 replayed" in done.err
+    assert "loss 0.333" in done.out
+    (state,) = all_runs.states(run.paths)
+    recipe = all_runs.read_recipe(run.paths.run(state.id))
+    assert state.created is not None and state.created.adapter == "other" and recipe.rank == 8 and recipe.epochs == 3
+
+
+def test_train_with_json_is_one_event_a_line(run: Caller) -> None:
+    keep(run)
+    done = train(run, "--json")
+    kinds = [row["type"] for row in done.rows]
+    assert done.code == 0 and kinds[0] == "RunCreated" and kinds[-2:] == ["Published", "RunFinished"]
+    assert kinds.count("Stepped") == 3
+
+
+def test_nothing_to_train_is_said_before_a_model_is_loaded(run: Caller, paths: Paths) -> None:
+    done = run("--model", "/no/such/model", "train")
+    assert done.code == 1 and "Keep or correct" in done.err
+    assert not paths.logs.exists() or not (paths.logs / "host.log").exists()
+
+
+@pytest.mark.parametrize(("body", "said"), [(FAIL, "The loss is not finite."), (SILENT, "exit code 3")])
+def test_a_failed_run_is_not_0(run: Caller, body: str, said: str) -> None:
+    keep(run)
+    done = train(run, "--json", body=body)
+    assert done.code == 1 and said in done.err and "Traceback" not in done.err
+    assert said in done.rows[-1]["error"]["what"]
+
+
+def test_train_without_waiting_then_stop(run: Caller) -> None:
+    keep(run)
+    with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths, UNTIL_STOPPED)):
+        begun = run("--model", "fake", "train", "--no-wait")
+        assert begun.code == 0
+        name = begun.out.strip()
+        assert run("runs", "list", "--json").document[0]["run"] == name
+        stopped = run("runs", "stop")
+        assert stopped.code == 0 and "stopped" in stopped.out
+        assert run("runs", "follow").code == 0
+        second = run("--model", "fake", "train", "--no-wait", "--json").document["run"]
+        given_up = run("runs", "stop", second, "--cancel")
+        assert given_up.code == 0 and "Nothing was published" in given_up.out
+    assert run("runs", "stop").code == 2
+
+
+def test_ctrl_c_leaves_the_run_alone(run: Caller) -> None:
+    keep(run)
+    with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths, UNTIL_STOPPED)):
+        with start("--model", "fake", "train", "--json") as process:
+            assert process.stdout is not None
+            while '"step":3' not in process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+        assert process.returncode == 130 and "The run goes on" in err and "Traceback" not in err
+        assert '"Cancelled"' in out.splitlines()[-1]
+        (state,) = all_runs.states(run.paths)
+        assert state.alive
+        assert run("runs", "stop", state.id).code == 0
+
+
+def test_resume_starts_a_prepared_run(run: Caller) -> None:
+    keep(run)
+    name = all_runs.prepare(run.paths, run.store(), model="fake", adapter="mine", recipe=all_runs.recipes.Recipe())
+    waiting = run("runs", "follow")
+    assert waiting.code == 2 and f"runs resume {name}" in waiting.err
+    with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths)):
+        done = run("runs", "resume")
+        assert done.code == 0 and "mine/v1 is published" in done.out
+        assert run("runs", "resume", name).code == 1
+
+
+def test_a_prepared_run_can_be_given_up_without_a_host(run: Caller) -> None:
+    run_folder(run.paths, "waiting")
+    assert run("runs", "stop", "waiting", "--cancel").code == 0
+    assert all_runs.state(run.paths, "waiting").phase == "cancelled"
+
+
+def test_list_and_show(run: Caller) -> None:
+    assert "no run yet" in run("runs", "list").err and run("runs", "show").code == 2
+    folder = run_folder(run.paths, "old")
+    events.append(folder, events.Warned(text=f"Beware {HOSTILE}"))
+    events.append(folder, events.RunCancelled())
+    time.sleep(0.002)
+    run_folder(run.paths, "new")
+    assert [each["run"] for each in run("runs", "list", "--json").document] == ["new", "old"]
+    listed = run("runs", "list").out
+    assert "cancelled" in listed and "RUN" in listed
+    shown = run("runs", "show", "old")
+    assert "12 new, 4 replayed" in shown.out and "Beware" in shown.err
+    assert not any(code in shown.err for code in FORBIDDEN)
+    assert run("runs", "show", "old", "--json").document["phase"] == "cancelled"
+    assert run("runs", "show", "../../etc").code == 2
+
+
+def test_samples_of_a_run_are_cleaned(run: Caller, tmp_path: Path) -> None:
+    folder = run_folder(run.paths, "samples")
+    events.append(folder, events.Sampled(step=1, prompt=HOSTILE, reply=HOSTILE))
+    events.append(folder, events.Published(adapter="mine/v1", digest="", worse=HOSTILE))
+    events.append(folder, events.RunFinished())
+    for words in ((), ("--json",)):
+        done = run("runs", "follow", "samples", *words)
+        assert done.code == 0 and "not swapped in by itself" in done.err
+        assert not any(code in done.out + done.err for code in FORBIDDEN)
