@@ -20,10 +20,11 @@ from corpora.tokens import Tokenizer
 from sessions.demo import nf4
 
 PEAK = 2e-3
+FURTHER_PEAK = 1e-3
 WARM_UP = 100
 BATCH_TOKENS = 1024
 LONGEST = 1024
-QUANTIZED_FROM = 0.8
+QUANTIZED_FROM = 0.85
 """Share of the time after which the weights are trained through NF4."""
 IGNORED = -100
 
@@ -50,22 +51,28 @@ def fresh_model(vocabulary: int) -> Any:
 
 
 def train(
-    model: Any, dialogs: Iterator[tuple[Message, ...]], tokenizer: Tokenizer, seconds: float, say: Callable[[str], None]
+    model: Any,
+    dialogs: Iterator[tuple[Message, ...]],
+    tokenizer: Tokenizer,
+    seconds: float,
+    say: Callable[[str], None],
+    *,
+    peak: float = PEAK,
 ) -> int:
-    """Train until the time is over; returns the steps made."""
+    """Train for some seconds of the processor's time; returns the steps made."""
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
-    began, step, quantized, shown = time.monotonic(), 0, False, 0.0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+    began, step, quantized, shown = time.process_time(), 0, False, 0.0
     for rows in batches(dialogs, tokenizer):
-        done = (time.monotonic() - began) / seconds
+        done = (time.process_time() - began) / seconds
         if done >= 1:
             break
         if done >= QUANTIZED_FROM and not quantized:
             nf4.attach(model)
             quantized = True
-        loss = _step(model, optimizer, rows, _rate(step, done))
+        loss = _step(model, optimizer, rows, _rate(step, done, peak))
         shown = loss if step == 0 else 0.98 * shown + 0.02 * loss
-        if step % 100 == 0:
+        if step % 50 == 0:
             say(f"step {step}  loss {shown:.4f}  {done:.0%} of the time")
         step += 1
     if quantized:
@@ -127,5 +134,5 @@ def _tensors(rows: list[Example]) -> tuple[Tensor, Tensor]:
     return ids, labels
 
 
-def _rate(step: int, done: float) -> float:
-    return PEAK * min(1.0, (step + 1) / WARM_UP) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * done))
+def _rate(step: int, done: float, peak: float) -> float:
+    return peak * min(1.0, (step + 1) / WARM_UP) * max(0.01, 0.5 + 0.5 * math.cos(math.pi * done))

@@ -28,7 +28,7 @@ SEED = 7
 def main(argv: list[str] | None = None) -> int:
     """Train for the minutes asked for and write the model with its figures."""
     parser = argparse.ArgumentParser(prog="python -m sessions.demo.make", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=25.0, help="how long to train (default: 25)")
+    parser.add_argument("--minutes", type=float, default=25.0, help="processor time to train for (default: 25)")
     parser.add_argument("--folder", type=Path, default=MODEL_DIR, help="where to write the model")
     parser.add_argument("--continue", dest="further", action="store_true", help="train the model that is there further")
     parser.add_argument("--measure-only", action="store_true", help="measure the model that is there")
@@ -45,9 +45,10 @@ def _train(folder: Path, minutes: float, further: bool) -> None:
     model = measure.load(folder, False).float() if further else learning.fresh_model(tokenizer.get_vocab_size())
     _say(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
     dialogs = Writer(random.Random(time.time_ns() if further else SEED))
-    steps = learning.train(model, iter(dialogs), tokenizer, minutes * 60, _say)
+    peak = learning.FURTHER_PEAK if further else learning.PEAK
+    steps = learning.train(model, iter(dialogs), tokenizer, minutes * 60, _say, peak=peak)
     _save(model, folder)
-    _say(f"{steps} steps in {minutes:.1f} minutes")
+    _say(f"{steps} steps in {minutes:.1f} minutes of processor time")
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

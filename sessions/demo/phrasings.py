@@ -72,7 +72,7 @@ def made_up_word(rng: random.Random) -> str:
 def topics() -> tuple[Intent, ...]:
     """What the demo model knows."""
     pieces = _pieces("phrases")
-    taken: set[str] = set()
+    taken = {plain(text) for _, text in unseen()}
     return tuple(_intent(name, block, pieces, taken, DRAWS) for source in TOPICS for name, block in _blocks(source))
 
 
@@ -81,6 +81,7 @@ def refusals() -> tuple[Intent, ...]:
     """Everything else; no phrasing of it is also one of `topics`."""
     pieces = {**_pieces("phrases"), **_pieces("words"), **_pieces("offtopic")}
     taken = {plain(text) for intent in topics() for text in intent.training + intent.kept_back}
+    taken |= {plain(text) for _, text in unseen()}
     return tuple(_intent(name, block, pieces, taken, WIDE_DRAWS) for name, block in _blocks("offtopic"))
 
 
