@@ -134,7 +134,7 @@ class _Import:
         self.report = replace(self.report, formats=(*self.report.formats, (path, found)))
         rows = 0
         self._copies.clear()
-        for item in formats.read(path, format):
+        for item in formats.read(path, found):
             rows += 1
             if isinstance(item, Refused):
                 self.refuse(path, item)

@@ -122,7 +122,7 @@ def _form_of(rows: Iterable[Numbered | Refused], path: Path) -> Form:
         if found is not None:
             return found
     names = ", ".join(str(name)[:30] for name in list(first)[:8]) if first else ""
-    what = f"its rows have the fields {names}" if first is not None else (reasons or ["it has no rows"])[0]
+    what = f"its rows have the fields {names}." if first is not None else (reasons or ["it has no rows."])[0]
     raise ImportRefused(
         f"{path} is in no format that is known: {what}",
         data="Nothing was imported from it.",

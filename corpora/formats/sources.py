@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ MAX_VALUES = 2_000_000
 CHUNK = 1 << 20
 Numbered: TypeAlias = tuple[int, RowOf]
 
+_BLANKS, _BETWEEN = re.compile(r"[ \t\r\n]*"), re.compile(r"[ \t\r\n,]*")
 _ARCHIVES = {
     b"PK\x03\x04": "zip",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -126,7 +128,7 @@ def _lines(file: Bounded) -> Iterator[Numbered | Refused]:
     while piece := file.read():
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
-            if not skipping:
+            if line and not skipping:
                 yield from _line(line, number)
             skipping = False
             number += 1
@@ -188,7 +190,7 @@ class Elements:
         self._decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
         self._text, self._at, self._line = "", 0, 1
         self._more()
-        self._skip("\ufeff \t\r\n")
+        self._skip(_BLANKS)
         self._at += 1
 
     def rows(self) -> Iterator[Numbered | Refused]:
@@ -200,7 +202,7 @@ class Elements:
 
     def _rows(self) -> Iterator[Numbered | Refused]:
         while True:
-            self._skip(" \t\r\n,")
+            self._skip(_BETWEEN)
             if self._at >= len(self._text):
                 raise ValueError("the array does not end")
             if self._text[self._at] == "]":
@@ -220,12 +222,13 @@ class Elements:
             self._at = end
             return found
 
-    def _skip(self, blanks: str) -> None:
+    def _skip(self, blanks: re.Pattern[str]) -> None:
         while True:
-            while self._at < len(self._text) and self._text[self._at] in blanks:
-                self._line += self._text[self._at] == "\n"
-                self._at += 1
-            if self._at < len(self._text) or not self._more():
+            match = blanks.match(self._text, self._at)
+            end = match.end() if match else self._at
+            self._line += self._text.count("\n", self._at, end)
+            self._at = end
+            if end < len(self._text) or not self._more():
                 return
 
     def _more(self) -> bool:
@@ -270,7 +273,7 @@ def _object(value: Any, line: int) -> Numbered | Refused:
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"it is not JSON: {error.msg} at column {error.colno}"
-    return str(error)
+    return "a number in it is too long" if "digits" in str(error) else str(error)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
