@@ -83,6 +83,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     replay: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     """Rows taught before, mixed in for each new row."""
 
+    fresh_starts: bool = True
+    """Also teach each reply of a longer chat alone, so that a new chat finds it too."""
+
     gradient_checkpointing: bool = True
     """Compute activations again instead of keeping them (on CUDA; small CPU models do without)."""
 

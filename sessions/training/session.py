@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from corpora.dataset import encode_rows, read_snapshot, split
+from corpora.dataset import encode_rows, fresh_starts, read_snapshot, split
 from sessions.engine.base import LoadedBase, best_device, load_base
 from sessions.engine.share import open_shared
 from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
@@ -98,7 +98,8 @@ class Session:
     def _encode(self, base: LoadedBase) -> Material:
         self.tell(Stage(name="Encoding the exchanges"))
         snapshot = read_snapshot(self.folder / runs.SNAPSHOT)
-        encoded = encode_rows(snapshot.rows, base.tokenizer, min(self.recipe.max_length, base.info.context))
+        longest = min(self.recipe.max_length, base.info.context)
+        encoded = encode_rows(snapshot.rows, base.tokenizer, longest)
         self.control.check_before_training()
         if not encoded.examples:
             reason = encoded.left_out[0][1] if encoded.left_out else "the snapshot is empty"
@@ -113,6 +114,8 @@ class Session:
         kept, aside = split(tuple(row for row, _ in encoded.examples), self.recipe.held_out)
         outside = {row.key for row in aside} if kept else set()
         train = [pair for pair in encoded.examples if pair[0].key not in outside]
+        if self.recipe.fresh_starts:
+            train += encode_rows(fresh_starts([row for row, _ in train]), base.tokenizer, longest).examples
         return Material(train, [pair for pair in encoded.examples if pair[0].key in outside], encoded.left_out)
 
     def _attach(self, base: LoadedBase) -> Any:
