@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.color import Color
@@ -109,6 +110,7 @@ class LlamaTuiApp(App[None]):
         self._chat: Chat | None = None
         self.chat_screen: ChatScreen | None = None
         self.asked_to_leave = 0.0
+        self.set_keymap(workspace.settings.keys)
 
     # what screens share
 
@@ -182,13 +184,11 @@ class LlamaTuiApp(App[None]):
         body = "\n".join(part for part in (told.data, told.remedy) if part)
         self.notify(body or told.what, title=told.what if body else "", severity="error", timeout=12)
 
-    def attempt(self, work: Callable[..., Awaitable[None]], *given: Any, **options: Any) -> None:
+    @work(exit_on_error=False)
+    async def attempt(self, action: Callable[..., Awaitable[object]], *given: Any, **options: Any) -> None:
         """Run what a person asked for beside everything else; its errors are reported."""
-        self.run_worker(partial(self._attempt, partial(work, *given, **options)), exit_on_error=False)
-
-    async def _attempt(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work()
+            await action(*given, **options)
         except Exception as error:  # noqa: BLE001  the boundary of every command: nothing is swallowed
             self.report(error)
 
@@ -223,8 +223,9 @@ class LlamaTuiApp(App[None]):
         open_log(self.workspace.paths)
         leaving.watch(self)
         self.apply_settings()
-        self.call_after_refresh(self.run_worker, self._open, exclusive=False)
+        self.call_after_refresh(self._open)
 
+    @work(exit_on_error=False)
     async def _open(self) -> None:
         try:
             await self._open_store()
@@ -286,6 +287,11 @@ class LlamaTuiApp(App[None]):
         if settings.theme in self.available_themes:
             self.theme = settings.theme
         self.set_keymap(settings.keys)
+
+    def watch_theme(self, theme: str) -> None:
+        """A theme that was chosen stays chosen."""
+        if self.is_running and theme != self.workspace.settings.theme:
+            self.attempt(self.change_setting, "theme", theme)
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's colours, with its accent as the only one for what is marked, framed or scrolled."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sessions.errors import HostDied, LlamaTuiError
@@ -72,7 +71,7 @@ class Bridge:
         """Tell the events of a run from now to its end; the earlier ones are folded into its state."""
         if run not in self._following:
             self._following.add(run)
-            self.app.run_worker(partial(self._follow, run), group="runs", exit_on_error=False)
+            self.app.attempt(self._follow, run)
 
     async def _follow(self, run: str) -> None:
         state = self.runs[run] = RunState(run)

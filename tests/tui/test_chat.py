@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from corpora.dialog import Finish, Status
+from corpora.store import ImportedDialog, ImportedTurn, Store
 from sessions.engine.fake import FakeEngine, loader
 from sessions.errors import ModelNotFound, OutOfMemory
 from sessions.protocol import Generate
-from tests.tui.driving import Driven, driven
+from tests.tui.driving import Driven, driven, paths_in
 from tui.prompts import Draft, save_draft
 from tui.screens.chat_replying import Happened
 from tui.widgets.conversation import MOUNTED
@@ -301,17 +302,11 @@ async def test_new_lines_and_completion_in_the_prompt(tmp_path: Path) -> None:
 
 
 async def test_only_fifty_exchanges_are_mounted(tmp_path: Path) -> None:
-    from corpora.store import Store
-    from tests.tui.driving import paths_in
-
     paths = paths_in(tmp_path)
     paths.home.mkdir(parents=True)
+    turns = tuple(ImportedTurn(f"prompt {number}", f"reply {number}") for number in range(500))
     store = Store(paths.corpus)
-    chat = store.start_conversation()
-    parent = None
-    for number in range(500):
-        parent = store.begin(chat.id, parent, f"prompt {number}").id
-        store.finish(parent, f"reply {number}", Finish.EOS)
+    store.add_dialogs([ImportedDialog(turns, None, "test", "key")])
     store.close()
     async with driven(tmp_path) as it:
         await it.say("/history prompt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from textual import work
 from textual.widgets import TextArea
 
 from corpora.dialog import Exchange
@@ -73,8 +74,9 @@ class Editing(ChatParts):
 
     def _draft_changed(self) -> None:
         if self.prompt.past is not None:
-            self.run_worker(self._save_draft, group="draft", exclusive=True)
+            self._save_draft()
 
+    @work(group="draft", exclusive=True)
     async def _save_draft(self) -> None:
         await asyncio.sleep(DRAFT_AFTER)
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
@@ -100,11 +100,9 @@ class ChatParts(ModeScreen):
         line.update(render.text(render.line(notice)))
         line.display = bool(notice)
 
-    def count(self) -> None:
+    @work(group="count", exclusive=True)
+    async def count(self) -> None:
         """Count what is kept, for the status line."""
-        self.run_worker(self._count, group="count", exclusive=True)
-
-    async def _count(self) -> None:
         try:
             self.status.kept = await self.llama.actions.kept_in_words()
         except LlamaTuiError as error:
@@ -113,8 +111,9 @@ class ChatParts(ModeScreen):
     def read_places(self) -> None:
         """Find which version each shown exchange is."""
         ids = [view.exchange.id for view in self.conversation.views if not view.live]
-        self.run_worker(partial(self._read_places, ids), group="places", exclusive=True)
+        self._read_places(ids)
 
+    @work(group="places", exclusive=True)
     async def _read_places(self, ids: list[int]) -> None:
         def read() -> dict[int, Place]:
             found = {id: [known.id for known in self.llama.chat.store.versions(id)] for id in ids}

@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 
+from textual import work
 from textual.message import Message
 
 from corpora.dialog import Exchange
@@ -73,8 +73,9 @@ class Replying(ChatParts):
         if self._replying:
             raise UsageError("A reply is still being written.", remedy="Stop it with Esc, or wait; the prompt stays.")
         self._replying = True
-        self.run_worker(partial(self._take, stream, prompt), group="reply")
+        self._take(stream, prompt)
 
+    @work(group="reply")
     async def _take(self, stream: AsyncIterator[ChatEvent], prompt: str) -> None:
         try:
             async for event in stream:

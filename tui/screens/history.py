@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -73,8 +73,9 @@ class HistoryScreen(ModalScreen[int | None]):
         self._look(event.value)
 
     def _look(self, search: str) -> None:
-        self.run_worker(partial(self._find, search), group="search", exclusive=True)
+        self._find(search)
 
+    @work(group="search", exclusive=True)
     async def _find(self, search: str) -> None:
         try:
             chats = await asyncio.to_thread(self.store.conversations, search.strip(), SHOWN)

@@ -31,6 +31,13 @@ class ModeScreen(Screen[None]):
         """Hear `tui.messages` from now on (handlers of subclasses run too)."""
         self.llama.hearers.add(self)
 
+    def on_screen_resume(self) -> None:
+        """What has changed while another screen was shown."""
+        for bar in self.query(ModeBar):
+            bar.show()
+        for keys in self.query(KeysBar):
+            keys.show()
+
     def on_unmount(self) -> None:
         """Hear nothing more."""
         self.llama.hearers.discard(self)

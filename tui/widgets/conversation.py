@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
@@ -163,8 +164,9 @@ class Conversation(VerticalScroll):
         """Mount some more exchanges above; the newest ones go where there are too many."""
         if self._first > 0 and not self._loading:
             self._loading = True
-            self.run_worker(self._mount_earlier)
+            self._mount_earlier()
 
+    @work
     async def _mount_earlier(self) -> None:
         try:
             views = self.views

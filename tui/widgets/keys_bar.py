@@ -21,10 +21,11 @@ class KeysBar(Widget):
 
     def on_mount(self) -> None:
         """Follow the focus."""
-        self.screen.bindings_updated_signal.subscribe(self, lambda _: self._show())
-        self.call_after_refresh(self._show)
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.show())
+        self.call_after_refresh(self.show)
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Write the keys anew."""
         if self.is_mounted and self.screen.is_mounted:
             self.query_one(Static).update(Content("  ").join(self._parts()))
 

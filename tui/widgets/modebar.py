@@ -37,7 +37,8 @@ class ModeBar(Horizontal):
 
     def show(self) -> None:
         """Write the state anew."""
-        self.query_one("#modebar-state", Static).update(self._state())
+        for state in self.query("#modebar-state").results(Static):
+            state.update(self._state())
 
     def _state(self) -> Content:
         app = cast("LlamaTuiApp", self.app)

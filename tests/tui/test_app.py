@@ -1,0 +1,206 @@
+"""The app around its screens: modes, bar, runs, settings, errors, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from sessions.engine.fake import FakeEngine
+from sessions.errors import AdapterNotFound
+from sessions.settings import Settings
+from sessions.training import events
+from sessions.training.events import Planned, Published, RunCreated, RunFinished, Stepped, WorkerStarted
+from tests.sessions.test_registry import publish
+from tests.tui.driving import Driven, driven
+from tui import commands
+from tui.messages import AdapterInUseChanged, RunEnded, RunEventHappened, VersionOffered
+from tui.screens.help import HelpScreen
+from tui.screens.settings import Setting, documentation
+
+
+def write_run(it: Driven, worse: str = "", published: bool = True) -> str:
+    """A run's folder as a worker leaves it."""
+    folder = it.app.workspace.paths.run("r1")
+    folder.mkdir(parents=True)
+    created = RunCreated(run="r1", model="fake", adapter="mine", parent="base", snapshot="0", new_rows=1)
+    for event in (
+        created,
+        WorkerStarted(pid=1),
+        Planned(steps=2, epochs=1, examples=1, held_out=0, tokens=9, trained_tokens=5, batch=1),
+        *(
+            Stepped(
+                step=step,
+                epoch=1,
+                loss=1.5,
+                learning_rate=1e-3,
+                grad_norm=1.0,
+                tokens=9,
+                tokens_per_second=9.0,
+                eta=65.0,
+            )
+            for step in (1, 2)
+        ),
+        *([Published(adapter="mine/v1", digest="d", worse=worse)] if published else []),
+        RunFinished(),
+    ):
+        events.append(folder, event)
+    return "r1"
+
+
+async def test_every_mode_opens_by_its_key_and_comes_back(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        await it.ask("hello")
+        for key, mode in zip(("f3", "f4", "f5", "f6"), ("corpus", "train", "adapters", "compare"), strict=True):
+            await it.pilot.press(key)
+            await it.until(lambda mode=mode: it.app.current_mode == mode)
+            await it.pilot.pause(0.05)
+        await it.pilot.press("f2")
+        assert "base heard: hello" in it.shown()
+
+
+async def test_run_events_are_told_in_order_and_the_version_is_offered(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(100, 30)) as it:
+        publish(it.app.workspace.registry, "mine")
+        it.app.bridge.follow(write_run(it))
+        await it.until(lambda: any(isinstance(known, RunEnded) for known in it.messages))
+        kinds = [type(known.event).__name__ for known in it.messages if isinstance(known, RunEventHappened)]
+        once = list(dict.fromkeys(kinds))
+        assert once == ["RunCreated", "WorkerStarted", "Planned", "Stepped", "Published", "RunFinished"]
+        assert any(isinstance(known, VersionOffered) for known in it.messages)
+        assert it.app.adapter == "base"
+        await it.until(lambda: "mine/v1 is ready" in it.shown())
+        await it.pilot.press("ctrl+g")
+        await it.until(lambda: it.app.adapter == "mine/v1")
+        await it.ask("who?")
+        assert "mine/v1 heard: who?" in it.shown()
+
+
+async def test_a_version_is_used_by_itself_where_the_settings_say_so(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(new_version="use")) as it:
+        publish(it.app.workspace.registry, "mine")
+        it.app.bridge.follow(write_run(it))
+        await it.until(lambda: it.app.adapter == "mine/v1")
+        assert any(isinstance(known, AdapterInUseChanged) for known in it.messages)
+
+
+async def test_a_worse_version_is_never_used_by_itself(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(new_version="use"), size=(120, 30)) as it:
+        publish(it.app.workspace.registry, "mine")
+        it.app.bridge.follow(write_run(it, worse="old answers got worse: 1.2 → 2.0"))
+        await it.until(lambda: "old answers got worse" in it.shown())
+        assert it.app.adapter == "base"
+
+
+async def test_the_adapter_in_use_is_there_at_the_start(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        publish(it.app.workspace.registry, "mine")
+    async with driven(tmp_path) as it:
+        assert it.app.adapter == "mine/v1"
+        assert "mine/v1" in it.shown()
+
+
+async def test_an_adapter_that_cannot_be_loaded_leaves_the_one_before(tmp_path: Path) -> None:
+    async with driven(tmp_path, FakeEngine(known=()), size=(100, 30)) as it:
+        publish(it.app.workspace.registry, "mine")
+        await it.say("/adapter mine")
+        await it.until(lambda: "There is no adapter mine/v1" in it.shown())
+        assert it.app.adapter == "base"
+        await it.ask("hello")
+        assert "base heard" in it.shown()
+
+
+async def test_errors_are_told_whole_and_others_go_to_the_log(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(100, 30)) as it:
+        it.app.report(AdapterNotFound("No [/INST] adapter.", data="All is there.", remedy="Look \x1b[31mthere."))
+        await it.until(lambda: "No [/INST] adapter." in it.shown() and "␛[31mthere" in it.shown())
+        it.app.report(ValueError("[/bold] inside"))
+        await it.until(lambda: "ValueError: [/bold] inside" in it.shown())
+        log = (it.app.workspace.paths.logs / "tui.log").read_text()
+        assert "ValueError" in log
+
+
+async def test_help_names_every_command_and_every_key(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(120, 90)) as it:
+        await it.pilot.press("f1")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+        shown = it.shown()
+        assert all(f"/{command.name}" in shown for command in commands.COMMANDS)
+        await it.pilot.press("escape")
+        await it.say("/help keep")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+
+
+async def test_the_palette_runs_commands(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        await it.ask("hello")
+        await it.pilot.press("ctrl+p")
+        await it.pilot.pause(0.1)
+        await it.pilot.press(*"reject")
+        await it.pilot.pause(0.3)
+        await it.pilot.press("enter")
+        await it.until(lambda: "✗ rejected" in it.shown())
+
+
+async def test_keys_can_be_changed(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(keys={"keep": "ctrl+l"})) as it:
+        await it.ask("hello")
+        assert "^l Keep" in it.shown()
+        await it.pilot.press("ctrl+l")
+        await it.until(lambda: "✓ kept" in it.shown())
+
+
+async def test_settings_are_checked_saved_and_used(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(120, 40)) as it:
+        await it.pilot.press("f8")
+        await it.pilot.pause(0.1)
+        assert "The seed" in it.shown() or "The same seed" in it.shown()
+        assert set(Settings.__struct_fields__) <= set(documentation())
+        fields = {setting.key: setting for setting in it.app.screen.query(Setting)}
+        await it.app.change_setting("sampling.temperature", 0)
+        assert it.app.chat.sampling.temperature == 0
+        assert "temperature = 0" in it.app.workspace.paths.config.read_text()
+        await it.app.change_setting("theme", "textual-light")
+        assert it.app.theme == "textual-light"
+        field = fields["sampling.top_p"].query_one("Input")
+        field.focus()
+        field.value = "7"
+        await it.pilot.press("enter")
+        await it.until(lambda: "top_p is above 0" in it.shown())
+        assert it.app.chat.sampling.top_p == 0.9
+
+
+async def test_set_and_system(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        await it.say("/set temperature 0.1")
+        await it.until(lambda: it.app.chat.sampling.temperature == 0.1)
+        await it.say("/set temperature x")
+        await it.until(lambda: "cannot be x" in it.shown())
+        await it.say("/system You are [/INST] a pirate")
+        await it.until(lambda: it.app.chat.system == "You are [/INST] a pirate")
+        await it.say("/system clear")
+        await it.until(lambda: it.app.chat.system is None)
+
+
+async def test_themes_are_remembered(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        it.app.theme = "textual-light"
+        await it.until(lambda: it.app.workspace.settings.theme == "textual-light")
+        await it.ask("```python\nx = 1\n```")
+
+
+async def test_leaving_saves_what_is_being_typed(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        it.chat.prompt.put("not sent")
+        await it.pilot.press("ctrl+q")
+        await it.until(lambda: it.app.return_code == 0)
+        assert "not sent" in (it.app.workspace.paths.home / "draft.json").read_text()
+
+
+async def test_a_second_terminal_sees_what_the_first_kept(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        await it.ask("hello")
+        other = it.app.workspace.client(it.served.model)
+        await other.connect()
+        assert (await other.status()).clients == 2
+        await other.close()
+        await asyncio.sleep(0)
