@@ -12,10 +12,10 @@ from random import Random
 
 from sessions.training.recipe import Recipe
 
-LEAST_STEPS = 60
-"""Optimizer steps below which a small set leaves no mark: five facts are learnt by heart in about forty."""
+PASSES, MOST_EPOCHS, LEAST_EPOCHS = 90.0, 60.0, 3.0
+"""Passes over one row, and bounds. Measured on the demo model: with 40 passes five facts are given back word for
+word under every seed and rate tried; with 20 one to five of them, with 12 seven of ten."""
 
-MOST_EPOCHS, LEAST_EPOCHS = 40.0, 3.0
 MICRO_TOKENS = {"cpu": 2048, "cuda": 8192}
 """Tokens, padding included, that a micro-batch may hold."""
 
@@ -47,9 +47,9 @@ def batch_size(rows: int) -> int:
     return min(16, max(2, wanted), max(1, rows))
 
 
-def epochs(rows: int, batch: int) -> float:
-    """Passes over the set: 3, and more where that would make fewer than LEAST_STEPS steps; at most 40."""
-    return min(MOST_EPOCHS, max(LEAST_EPOCHS, LEAST_STEPS / math.ceil(rows / batch)))
+def epochs(rows: int) -> float:
+    """Passes over the set: 90 / √rows, from 3 to 60; 5 rows → 40, 20 → 20, 100 → 9, 900 and more → 3."""
+    return min(MOST_EPOCHS, max(LEAST_EPOCHS, PASSES / math.sqrt(max(1, rows))))
 
 
 def micro_batch_size(batch: int, longest: int, device: str) -> int:
@@ -73,7 +73,7 @@ def plan(rows: int, longest: int, recipe: Recipe, device: str = "cpu") -> Schedu
     micro = recipe.micro_batch or micro_batch_size(batch, longest, device)
     accumulation = max(1, batch // micro)
     per_epoch = math.ceil(math.ceil(rows / micro) / accumulation)
-    steps = max(1, round((recipe.epochs or epochs(rows, micro * accumulation)) * per_epoch))
+    steps = max(1, round((recipe.epochs or epochs(rows)) * per_epoch))
     steps = min(steps, recipe.max_steps) if recipe.max_steps else steps
     return Schedule(
         batch=micro * accumulation,

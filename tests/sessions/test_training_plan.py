@@ -29,19 +29,17 @@ def test_every_plan_is_consistent(rows: int, longest: int, device: str) -> None:
     assert plan.batch == plan.micro_batch * plan.accumulation <= max(2, rows)
     assert plan.steps >= 1 and 0 <= plan.warmup_steps <= plan.steps
     assert 1 <= plan.evaluate_every <= plan.steps
-    assert plan.steps >= min(schedule.LEAST_STEPS, schedule.MOST_EPOCHS * plan.steps_per_epoch) - plan.steps_per_epoch
+    assert schedule.LEAST_EPOCHS - 1 <= plan.epochs <= schedule.MOST_EPOCHS
 
 
 @given(sizes, sizes)
 def test_more_rows_are_never_seen_more_often(one: int, other: int) -> None:
     few, many = sorted((one, other))
-    assert schedule.epochs(few, schedule.batch_size(few)) >= schedule.epochs(
-        many, schedule.batch_size(many)
-    ) - 1e-9 or (schedule.batch_size(few) < schedule.batch_size(many))
+    assert schedule.epochs(few) >= schedule.epochs(many)
 
 
 def test_small_sets_get_many_passes_and_large_ones_few() -> None:
-    assert schedule.plan(5, 60, Recipe()).epochs >= 15
+    assert 40 <= schedule.plan(5, 60, Recipe()).epochs < 41
     assert schedule.plan(999, 200, Recipe()).epochs == 3.0
     assert [schedule.batch_size(rows) for rows in (1, 5, 100, 999, 50_000)] == [1, 2, 4, 16, 16]
 
@@ -84,7 +82,7 @@ def test_an_estimate_says_what_it_knows() -> None:
     preview = Preview(new_rows=100, replayed_rows=0, parent="base", characters=60_000, longest=2_000)
     found = preflight.estimate(preview, INFO, Recipe())
     assert found.seconds is None and found.fits and found.steps == found.schedule.steps
-    assert 40_000 < found.tokens < 100_000
+    assert 40_000 < found.tokens / found.schedule.epochs * 3 < 100_000
     assert 4e9 < found.memory < 12e9
     assert preflight.estimate(preview, INFO, Recipe(), speed=1000.0).seconds == pytest.approx(found.tokens / 1000)
 
