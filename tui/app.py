@@ -257,6 +257,11 @@ class LlamaTuiApp(App[None]):
         """Go to a main screen."""
         await self.switch_mode(mode)
 
+    async def on_unmount(self) -> None:
+        """Let the host know that this terminal is gone."""
+        if "client" in self.__dict__:
+            await self.client.close()
+
     async def action_interrupt(self) -> None:
         """Ctrl+C."""
         await leaving.interrupt(self)
@@ -351,5 +356,12 @@ class LlamaTuiApp(App[None]):
 def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
     """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
     app = LlamaTuiApp(workspace, model, workspace.adapter(adapter))
+    app.run()
+    return app.return_code or 0
+
+
+def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
+    """Open the app; returns the exit code when it is left."""
+    app = LlamaTuiApp(workspace, model, adapter)
     app.run()
     return app.return_code or 0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from corpora.dialog import Finish, Status
 from corpora.store import ImportedDialog, ImportedTurn, Store
+from sessions.engine.contract import Progress
 from sessions.engine.fake import FakeEngine, loader
 from sessions.errors import ModelNotFound, OutOfMemory
 from sessions.protocol import Generate
@@ -185,12 +187,19 @@ async def test_ctrl_c_stops_first_and_leaves_second(tmp_path: Path) -> None:
 
 
 async def test_a_prompt_waits_for_the_model_and_says_so(tmp_path: Path) -> None:
-    engine = FakeEngine()
-    async with driven(tmp_path, engine, load=loader(engine, seconds=0.6)) as it:
+    loaded = threading.Event()
+
+    def load(progress: Progress) -> FakeEngine:
+        progress("Reading weights", 0.4)
+        loaded.wait(10)
+        return FakeEngine()
+
+    async with driven(tmp_path, load=load) as it:
         await it.say("hello")
-        await it.until(lambda: "waiting for the model" in it.shown())
-        await it.until(lambda: it.app.chat.last is not None and it.app.chat.last.reply == "base heard: hello")
-        await it.until(lambda: it.chat.live is None)
+        await it.until(lambda: "waiting for the model: reading weights 40%" in it.shown())
+        assert it.app.chat.last is not None and it.app.chat.last.prompt == "hello"
+        loaded.set()
+        await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
 
 
 async def test_a_model_that_cannot_be_loaded_is_told_with_the_remedy(tmp_path: Path) -> None:
@@ -309,10 +318,8 @@ async def test_only_fifty_exchanges_are_mounted(tmp_path: Path) -> None:
     store.add_dialogs([ImportedDialog(turns, None, "test", "key")])
     store.close()
     async with driven(tmp_path) as it:
-        await it.say("/history prompt")
-        await it.pilot.pause(0.2)
-        await it.pilot.press("enter")
-        await it.until(lambda: len(it.app.chat.branch) == 500)
+        await it.app.chat.open(1)
+        await it.chat.show_branch()
         await it.until(lambda: "reply 499" in it.shown())
         assert "earlier exchanges" not in it.shown()
         for _ in range(8):
