@@ -56,7 +56,7 @@ class Prompter:
         self._armed = False
         self._real = input is None
         self._before: list[Any] | None = None
-        common = {"input": input, "output": screen, "key_bindings": _keys(), "multiline": True}
+        common = {"input": input, "output": screen, "multiline": True}
         self._session: PromptSession[str] = PromptSession(
             history=FileHistory(str(_private(history))),
             completer=completer,
@@ -65,13 +65,14 @@ class Prompter:
             prompt_continuation="… ",
             enable_open_in_editor=True,
             enable_suspend=True,
-            enable_history_search=False,
+            key_bindings=_keys(editing=False),
             **common,  # type: ignore[arg-type]
         )
         # Without an answer about the cursor's place there is no toolbar; that needs no warning.
         self._session.app.renderer.cpr_not_supported_callback = None
         self._editing: PromptSession[str] = PromptSession(
             history=InMemoryHistory(),
+            key_bindings=_keys(editing=True),
             bottom_toolbar=[("", "Enter: done · Ctrl+J: new line · Ctrl+C: leave it as it was")],
             prompt_continuation="… ",
             enable_open_in_editor=True,
@@ -206,7 +207,7 @@ def _private(history: Path) -> Path:
     return history
 
 
-def _keys() -> KeyBindings:
+def _keys(*, editing: bool) -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -226,8 +227,8 @@ def _keys() -> KeyBindings:
 
     @keys.add("c-c")
     def _cancel(event: KeyPressEvent) -> None:
-        """Throw away what was typed; at an empty prompt leave."""
-        if event.current_buffer.text:
+        """Throw away what was typed; at an empty prompt, or in an editor, leave."""
+        if event.current_buffer.text and not editing:
             event.current_buffer.reset()
         else:
             event.app.exit(exception=KeyboardInterrupt)

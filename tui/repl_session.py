@@ -16,7 +16,18 @@ from sessions.chat import Chat, ChatEvent, Saved
 from sessions.client import Client
 from sessions.comparing import Comparison
 from sessions.errors import AdapterError
-from sessions.protocol import BASE, AnyEvent, Closing, ColumnEnded, LoadFailed, Loading, Prefilled, RunChanged, Token
+from sessions.protocol import (
+    BASE,
+    AnyEvent,
+    Closing,
+    ColumnEnded,
+    LoadFailed,
+    Loading,
+    Prefilled,
+    Ready,
+    RunChanged,
+    Token,
+)
 from sessions.training.runs import RunState
 from sessions.workspace import Workspace
 from tui.output import Output
@@ -47,6 +58,7 @@ class Session:
         self.used = 0
         self.rate = 0.0
         self._waits = False
+        self._lost = False
         self._telling: set[asyncio.Task[None]] = set()
         client.listeners.append(self._heard)
 
@@ -171,7 +183,10 @@ class Session:
             case LoadFailed(failure=failure) if not self._waits:
                 error = failure.error()
                 self._later(lambda: self.output.problem(error))
-            case Closing(reason=reason) if not self.chat.busy and not self.leaving:
+            case Loading() | Ready():
+                self._lost = False
+            case Closing(reason=reason) if not (self.chat.busy or self.leaving or self._lost):
+                self._lost = True  # the end of the connection, which follows, is no news
                 self._later(lambda: self.output.note(f"{reason} The next prompt starts it again.", "yellow"))
         self.surface.refresh()
 

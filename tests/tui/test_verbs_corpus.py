@@ -66,7 +66,7 @@ def test_export_to_stdout_and_over_a_file(run: Caller, tmp_path: Path) -> None:
 
 
 def test_a_list_filters(run: Caller) -> None:
-    fill_corpus(run.paths)
+    fill_corpus(run.paths, 16)
     page = run("corpus", "list", "--status", "kept", "--limit", "3", "--json").document
     assert page["total"] > 3 and len(page["exchanges"]) == 3
     assert {each["status"] for each in page["exchanges"]} == {"kept"}
@@ -77,7 +77,7 @@ def test_a_list_filters(run: Caller) -> None:
 
 
 def test_hostile_texts_are_shown_as_text(run: Caller) -> None:
-    fill_corpus(run.paths)
+    fill_corpus(run.paths, 6)
     for words in (("list",), ("list", "--json"), ("stats",), ("show", "5"), ("show", "5", "--json"), ("export", "-")):
         done = run("corpus", *words)
         shown = done.out if words[0] != "export" else ""
@@ -87,7 +87,7 @@ def test_hostile_texts_are_shown_as_text(run: Caller) -> None:
 
 
 def test_one_exchange_with_its_dialog(run: Caller) -> None:
-    last = fill_corpus(run.paths)[-1]
+    last = fill_corpus(run.paths, 6)[-1]
     out = run("corpus", "show", last).out
     assert out.index("My cat is called Mouse.") < out.index("And who is Mouse?") and "status      pending" in out
     found = run("corpus", "show", last, "--json").document
@@ -107,16 +107,30 @@ def test_the_exact_tokens_of_an_exchange(run: Caller, shared: Path, tmp_path: Pa
     assert found["ids"][0] == 1 and found["ids"][-1] == 2 and found["tokens"][0] == "<s>"
     assert len(found["ids"]) == len(found["trained"]) == len(found["tokens"])
     trained = "".join(word for word, yes in zip(found["tokens"], found["trained"], strict=True) if yes)
-    assert trained == "▁answer▁0▁</s>"
+    assert trained == " answer 0 </s>"
     table = run("--model", model, "corpus", "show", "1", "--tokens")
     assert "trained" in table.out and "tokens," in table.err
 
 
 def test_figures(run: Caller) -> None:
-    fill_corpus(run.paths)
+    fill_corpus(run.paths, 6)
     found = run("corpus", "stats", "--json").document
     assert found["exchanges"] == sum(found["by_status"].values()) and found["corrected"] == 1
     assert f"{found['by_status']['kept']}" in run("corpus", "stats").out
+
+
+def test_a_check_lists_and_fixes(run: Caller, tmp_path: Path) -> None:
+    rows = [*ROWS, {**ROWS[0], "instruction": "QUESTION 0"}, {"instruction": "a key", "output": HOSTILE}]
+    run("corpus", "import", written(tmp_path / "rows.jsonl", *rows))
+    found = run("--model", "demo", "corpus", "check", "--json").document
+    kinds = set(found["counts"])
+    assert found["exchanges"] == 7 and "control codes" in kinds and kinds & {"duplicate", "near duplicate"}
+    listed = run("--model", "demo", "corpus", "check")
+    assert listed.code == 0 and "--fix" in listed.err
+    assert not any(code in listed.out + listed.err for code in FORBIDDEN)
+    assert run("--model", "demo", "corpus", "check", "--fix", "--json").document["fixed"] >= 1
+    assert "control codes" not in run("--model", "demo", "corpus", "check", "--json").document["counts"]
+    assert run("--model", "demo", "corpus", "check", "--source", "elsewhere", "--json").document["findings"] == []
 
 
 def test_backup_and_verify(run: Caller, tmp_path: Path) -> None:

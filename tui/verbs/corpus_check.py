@@ -1,0 +1,97 @@
+"""`corpus check`: what is worth a look in the corpus, each with a reason and a fix.
+
+Knows no check: `corpora.curation` does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpora import curation
+from corpora.curation import Finding, Fix
+from corpora.store import Filter, Store
+from corpora.tokens import Tokenizer
+from sessions.errors import LlamaTuiError
+from tui.verbs.call import Call
+from tui.verbs.corpus_tokens import load_tokenizer, tokenizer_file
+
+MOST_FIXES = 10
+"""Of one exchange."""
+TOLD_EVERY = 500
+"""Findings between two lines of progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What `corpus check --json` prints; `fixed` counts what `--fix` changed."""
+
+    exchanges: int
+    fixed: int
+    counts: dict[str, int]
+    findings: list[Finding]
+
+
+def check(call: Call) -> int:
+    """List the findings; with `--fix` carry out those that need no decision, each of which can be undone."""
+    store = call.workspace.store
+    found = _findings(call, store)
+    fixed = sum(_fix(store, finding) for finding in _fixable(found)) if call.given.fix else 0
+    counts = Counter(finding.kind.value for finding in found)
+    if call.output.json:
+        call.output.document(Checked(store.count(), fixed, dict(counts), found))
+        return 0
+    if found:
+        rows = [(each.exchange_id, each.kind.value, each.reason, each.advice) for each in found]
+        call.output.table(("ID", "WHAT", "WHY", "FIX"), rows, right=("ID",))
+    summary = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    call.output.note(f"{len(found):,} findings in {store.count():,} exchanges{f': {summary}' if summary else ''}.")
+    if fixed:
+        call.output.note(f"{fixed:,} fixed; /undo in the chat takes the last ones back.")
+    elif _fixable(found):
+        call.output.note(f"{len(_fixable(found)):,} of them can be fixed by themselves: --fix")
+    return 0
+
+
+def _findings(call: Call, store: Store) -> list[Finding]:
+    found: list[Finding] = []
+    for finding in curation.check(store, _where(call), tokenizer=_tokenizer(call), max_length=call.given.max_length):
+        found.append(finding)
+        if len(found) % TOLD_EVERY == 0:
+            call.output.progress(f"{len(found):,} findings so far")
+    return found
+
+
+def _where(call: Call) -> Filter:
+    return Filter(sources=tuple(call.given.source)) if call.given.source else curation.LOOKED_AT
+
+
+def _fixable(found: list[Finding]) -> list[Finding]:
+    """One fix for each exchange: a second would be made for a text that is gone."""
+    first: dict[int, Finding] = {}
+    for finding in found:
+        if finding.fix is not Fix.LOOK:
+            first.setdefault(finding.exchange_id, finding)
+    return list(first.values())
+
+
+def _fix(store: Store, finding: Finding) -> int:
+    """Fix one exchange until a look at it finds nothing more to fix; returns how often."""
+    for count in range(1, MOST_FIXES + 1):
+        curation.apply(store, finding)
+        left = _fixable(list(curation.check_exchange(store.exchange(finding.exchange_id))))
+        if finding.fix is Fix.REJECT or not left:
+            return count
+        finding = left[0]
+    return MOST_FIXES
+
+
+def _tokenizer(call: Call) -> Tokenizer | None:
+    """Lengths are looked at where the model's tokenizer is at hand; a check needs no download."""
+    try:
+        file: Path = tokenizer_file(call.model)
+        return load_tokenizer(file)
+    except LlamaTuiError as error:
+        call.output.note(f"Lengths are not checked: {error.what}")
+        return None
