@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from corpora.dialog import Message
-from sessions.demo.phrasings import Fact, Intent, facts, held_out, made_up_word, refusals, systems, topics
+from sessions.demo.phrasings import Fact, Intent, facts, held_out, made_up_word, refusals, smalltalk, systems, topics
 
 OPENERS: tuple[str, ...] = ("please ", "hey, ", "hi, ", "ok, ", "so, ", "and ", "quick question: ", "llama, ", "well, ")
 OPENERS += ("sorry, ", "one question: ", "another question: ", "hello, ", "now ", "then ", "but ", "excuse me, ")
@@ -51,7 +51,10 @@ class Writer:
         return text if held_out(typed) else typed
 
     def _turn(self, alone: bool) -> tuple[Message, ...]:
-        kind = self.rng.choices(("topic", "refusal", "fact"), (50, 28, 8) if alone else (38, 18, 44))[0]
+        shares = (50, 14, 24, 8) if alone else (36, 6, 16, 42)
+        kind = self.rng.choices(("topic", "smalltalk", "refusal", "fact"), shares)[0]
+        if kind == "smalltalk":
+            return self._answered(smalltalk(), 0.3)
         if kind == "topic":
             return self._answered(topics(), 0.05)
         if kind == "refusal":
