@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.color import Color
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
@@ -32,6 +31,7 @@ from tui.bridge import Bridge
 from tui.log import logger, open_log
 from tui.messages import AdapterInUseChanged, AdaptersChanged, HostLost, ModelLoading, ModelReady, StoreOpened
 from tui.palette import Palette
+from tui.theme import with_one_accent
 from tui.widgets.modebar import TITLES, ModeBar
 
 if TYPE_CHECKING:
@@ -64,12 +64,6 @@ def _screen(module: str, name: str) -> Screen[None]:
     return screen
 
 
-_SCROLL_GROUNDS = (
-    "scrollbar-background",
-    "scrollbar-background-hover",
-    "scrollbar-background-active",
-    "scrollbar-corner-color",
-)
 _SCREENS = Binding.Group("Screens", compact=True)
 
 
@@ -299,26 +293,9 @@ class LlamaTuiApp(App[None]):
             self.attempt(self.change_setting, "theme", theme)
 
     def get_css_variables(self) -> dict[str, str]:
-        """The theme's colours, with its accent as the only one for what is marked, framed or scrolled."""
-        variables = super().get_css_variables()
-        ground = variables["background"]
-        accent = Color.parse(variables["accent"])
-        front = Color.parse(variables["foreground"])
-        variables |= {
-            "block-cursor-background": Color.parse(ground).blend(accent, 0.35).hex,
-            "block-cursor-foreground": front.hex,
-            "block-cursor-blurred-background": Color.parse(ground).blend(accent, 0.15).hex,
-            "border": accent.hex,
-            "panel": Color.parse(ground).blend(front, 0.12).hex,
-            "input-selection-background": accent.with_alpha(0.4).hex,
-            "scrollbar": Color.parse(ground).blend(front, 0.25).hex,
-            "scrollbar-hover": Color.parse(ground).blend(front, 0.4).hex,
-            "scrollbar-active": accent.hex,
-            "footer-key-foreground": variables["text-accent"],
-            **dict.fromkeys(_SCROLL_GROUNDS, ground),
-        }
-        self.theme_variables = variables
-        return variables
+        """The theme's colours, with its accent as the only one."""
+        self.theme_variables = with_one_accent(super().get_css_variables())
+        return self.theme_variables
 
     # the bar tells what has changed
 
@@ -356,12 +333,5 @@ class LlamaTuiApp(App[None]):
 def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
     """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
     app = LlamaTuiApp(workspace, model, workspace.adapter(adapter))
-    app.run()
-    return app.return_code or 0
-
-
-def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
-    """Open the app; returns the exit code when it is left."""
-    app = LlamaTuiApp(workspace, model, adapter)
     app.run()
     return app.return_code or 0
