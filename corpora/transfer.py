@@ -23,7 +23,7 @@ from corpora.store import KEPT, Branch, Filter, ImportedDialog, Store
 from corpora.store.preferences import pair_key
 from corpora.store.values import copy_key
 
-BATCH = 500
+BATCH = 4000
 BATCH_CHARACTERS = 8_000_000
 LISTED = 10_000
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".parquet")

@@ -190,13 +190,12 @@ class ChatPart(Connection):
 
 def _found_by(search: str) -> list[tuple[str, list[object]]]:
     """For each word: in the title, or in a prompt or reply."""
-    return [
-        (
-            f"(title LIKE ? ESCAPE '\\' OR id IN (SELECT conversation_id FROM exchanges WHERE {word.condition}))",
-            [word.pattern, *word.values],
-        )
-        for word in words_of(search)
-    ]
+    found: list[tuple[str, list[object]]] = []
+    for word in words_of(search):
+        condition, values = word.condition()
+        said = f"id IN (SELECT conversation_id FROM exchanges WHERE {condition})"
+        found.append((f"(title LIKE ? ESCAPE '\\' OR {said})", [word.patterns[0], *values]))
+    return found
 
 
 def _place(db: sqlite3.Connection, conversation_id: int, parent_id: int | None) -> str:

@@ -17,7 +17,7 @@ from corpora.store.matching import condition_of
 from corpora.store.rows import EXCHANGE, clean, readable
 from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn
 
-BATCH = 2000
+BATCH = 4000
 AT_ONCE = 500
 _ADD = (
     "INSERT INTO exchanges (id, conversation_id, parent_id, status, source, tags, script, length, instruction,"

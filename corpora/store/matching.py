@@ -7,22 +7,43 @@ yet are looked at by LIKE alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from corpora.store.values import Filter
 
 _WORD = re.compile(r'"([^"]+)"?|(\S+)')
 _SEEN = "SELECT 1 FROM trained WHERE exchange_id = exchanges.id AND at >= exchanges.edited"
+_LIKE = "prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"
 MOST_GRAMS = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word of a search: its condition on `exchanges`, the values in it, and the pattern for LIKE."""
+    """One word of a search: its query of the index (empty where it is too short), and what LIKE looks for."""
 
-    condition: str
-    values: tuple[object, ...]
-    pattern: str
+    query: str
+    patterns: tuple[str, ...]
+
+    @property
+    def like(self) -> str:
+        """The condition that looks at the texts themselves; its values are `values`."""
+        return f"({' OR '.join([_LIKE] * len(self.patterns))})"
+
+    @property
+    def values(self) -> list[object]:
+        """Each pattern for the prompt and for the reply."""
+        return [pattern for pattern in self.patterns for _ in range(2)]
+
+    def condition(self, *, indexed: bool = True) -> tuple[str, list[object]]:
+        """The whole condition on `exchanges`, by the index where that helps, and its values."""
+        if not self.query or not indexed:
+            return self.like, self.values
+        found = (
+            "id IN (SELECT rowid FROM exchange_text WHERE exchange_text MATCH ?"
+            f" UNION ALL SELECT id FROM exchanges WHERE id > (SELECT upto FROM indexed) AND {self.like})"
+        )
+        return f"({found} AND {self.like})", [self.query, *self.values, *self.values]
 
 
 def words_of(text: str) -> list[Word]:
@@ -30,10 +51,10 @@ def words_of(text: str) -> list[Word]:
     return [_word(quoted or bare) for quoted, bare in _WORD.findall(text.replace("\0", " "))]
 
 
-def condition_of(where: Filter) -> tuple[str, list[object]]:
-    """What stands after WHERE, and its values."""
+def condition_of(where: Filter, common: Collection[str] = ()) -> tuple[str, list[object]]:
+    """What stands after WHERE, and its values. Words whose `query` is in `common` do without the index."""
     conditions, values = ["1"], list[object]()
-    for condition, more in [*_listed(where), *_bounded(where), *_told(where)]:
+    for condition, more in [*_listed(where), *_bounded(where), *_told(where), *_said(where, common)]:
         conditions.append(condition)
         values += more
     return " AND ".join(conditions), values
@@ -65,30 +86,23 @@ def _bounded(where: Filter) -> list[tuple[str, list[object]]]:
 
 
 def _told(where: Filter) -> list[tuple[str, list[object]]]:
-    """Yes-or-no fields, and the words."""
+    """Yes-or-no fields."""
     found: list[tuple[str, list[object]]] = []
     if where.corrected is not None:
         found.append((f"original IS {'NOT ' if where.corrected else ''}NULL", []))
     if where.trained is not None:
         found.append((f"{'' if where.trained else 'NOT '}EXISTS ({_SEEN})", []))
-    return found + [(word.condition, list(word.values)) for word in words_of(where.text)]
+    return found
+
+
+def _said(where: Filter, common: Collection[str]) -> list[tuple[str, list[object]]]:
+    return [word.condition(indexed=word.query not in common) for word in words_of(where.text)]
 
 
 def _word(word: str) -> Word:
-    patterns = [f"%{_escaped(form)}%" for form in _forms(word)]
-    like = " OR ".join(["prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"] * len(patterns))
-    twice = [pattern for pattern in patterns for _ in range(2)]
-    if len(word) < 3:
-        return Word(f"({like})", tuple(twice), patterns[0])
     grams = list(dict.fromkeys(word[at : at + 3] for at in range(len(word) - 2)))[:MOST_GRAMS]
     query = " AND ".join('"' + gram.replace('"', '""') + '"' for gram in grams)
-    condition = (
-        "id IN (SELECT rowid FROM exchange_text WHERE exchange_text MATCH ?"
-        f" UNION ALL SELECT id FROM exchanges WHERE id > (SELECT upto FROM indexed) AND ({like}))"
-    )
-    if len(word) == 3:
-        return Word(condition, (query, *twice), patterns[0])
-    return Word(f"({condition} AND ({like}))", (query, *twice, *twice), patterns[0])
+    return Word(query, tuple(f"%{_escaped(form)}%" for form in _forms(word)))
 
 
 def _forms(word: str) -> list[str]:

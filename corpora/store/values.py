@@ -6,7 +6,6 @@ Frozen; holds no SQL.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -106,8 +105,10 @@ class Branch:
 
 
 def content_key(parts: Sequence[str | None]) -> str:
-    """A hash of texts in their order: 32 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode("ascii")).hexdigest()[:32]
+    """A hash of texts in their order: 32 hexadecimal digits. Their lengths keep `a, bc` and `ab, c` apart."""
+    lengths = ",".join("-" if part is None else str(len(part)) for part in parts)
+    whole = "".join([lengths, ":", *(part for part in parts if part is not None)])
+    return hashlib.blake2b(whole.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def copy_key(key: str, copy: int) -> str:

@@ -283,7 +283,7 @@ def test_a_dry_run_says_what_would_come_in(store: Store, tmp_path: Path) -> None
 
 
 def test_progress_and_status(store: Store, tmp_path: Path) -> None:
-    rows = [{"instruction": f"i{number}", "output": "o"} for number in range(1201)]
+    rows = [{"instruction": f"i{number}", "output": "o"} for number in range(8001)]
     seen = list[int]()
     import_files(
         store,
@@ -291,8 +291,8 @@ def test_progress_and_status(store: Store, tmp_path: Path) -> None:
         status=Status.PENDING,
         progress=lambda progress: seen.append(progress.rows),
     )
-    assert seen == [500, 1000, 1201]
-    assert store.count(Filter(statuses=(Status.PENDING,))) == 1201
+    assert seen == [4000, 8000, 8001]
+    assert store.count(Filter(statuses=(Status.PENDING,))) == 8001
 
 
 def test_refusals_of_whole_files(store: Store, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from corpora.dialog import Finish, Status
 from corpora.store import Filter, Store
 
-KILLS = int(os.environ.get("LLAMA_TUI_KILLS", "24"))
+KILLS = int(os.environ.get("LLAMA_TUI_KILLS", "12"))
 WRITERS = 2
 WRITER = """
 import sys
@@ -47,7 +47,8 @@ while True:
         store.correct(exchange, f"correction of {key}")
         told("corrected", exchange, key)
     if number % 5 == 0:
-        store.add_dialogs(ImportedDialog((ImportedTurn(f"{key}/{n}", "r"),), None, "import", f"{key}/{n}") for n in range(50))
+        keys = [f"{key}/{n}" for n in range(50)]
+        store.add_dialogs(ImportedDialog((ImportedTurn(key, "r"),), None, "import", key) for key in keys)
         told("imported", number, key)
 """
 
