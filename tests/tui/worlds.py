@@ -6,20 +6,20 @@ Everything is written through the public store, registry and event log.
 from __future__ import annotations
 
 import json
+import math
+import os
 import struct
 from pathlib import Path
 
 from corpora.dialog import Finish, Status, Verdict, Vote
 from corpora.dialog import Message as Said
 from corpora.store import Store
+from sessions.errors import Failure
 from sessions.lineage import Lineage
 from sessions.paths import Paths, private_folder
 from sessions.registry import Registry
-from sessions.settings import Settings
 from sessions.training import events
 from sessions.training import recipe as recipes
-from sessions.workspace import Workspace
-from tui.app import LlamaTuiApp
 
 HOSTILE = "[/INST] [bold]red[/bold] \x1b]52;c;aGk=\x07 \x9b31m \u202eback"
 TALK = (
@@ -30,17 +30,6 @@ TALK = (
     (HOSTILE, "A reply with [/INST] and <<SYS>> and \x1b[2J in it"),
     ("Write a loop in Python", "```python\nfor number in range(3):\n    print(number)\n```"),
 )
-
-
-def workspace(paths: Paths, **settings: object) -> Workspace:
-    """A workspace on a test's own home."""
-    private_folder(paths.home)
-    return Workspace(paths, Settings(**settings))  # type: ignore[arg-type]
-
-
-def app_on(paths: Paths, model: str = "fake") -> LlamaTuiApp:
-    """The app on that home."""
-    return LlamaTuiApp(workspace(paths), model)
 
 
 def say(store: Store, prompt: str, reply: str, *, after: int | None = None, talk: int | None = None) -> int:
@@ -107,12 +96,69 @@ def vote(store: Store, left: str, right: str, choice: Vote, prompt: str = "Who a
     store.add_verdict(Verdict((Said("user", prompt),), "I am left.", "I am right.", left, right, choice, True))
 
 
-def run_folder(paths: Paths, run: str, *, parent: str = "base", recipe: recipes.Recipe | None = None) -> Path:
+def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
     """A prepared run: recipe and first event."""
     folder = private_folder(paths.run(run))
-    recipes.save(recipe or recipes.Recipe(), folder / "recipe.toml")
+    recipes.save(recipes.Recipe(), folder / "recipe.toml")
     created = events.RunCreated(
         run=run, model="fake", adapter="mine", parent=parent, snapshot="0" * 64, new_rows=12, replayed_rows=4
     )
     events.append(folder, created)
     return folder
+
+
+def take_up(folder: Path, steps: int = 40) -> None:
+    """A worker (this process) has begun and knows its plan."""
+    events.append(folder, events.WorkerStarted(pid=os.getpid(), device="cpu", base_from="the host"))
+    plan = events.Planned(
+        steps=steps,
+        epochs=10,
+        examples=14,
+        held_out=2,
+        tokens=2310,
+        trained_tokens=1204,
+        batch=4,
+        left_out=("'[/INST] x': The user message holds [/INST].",),
+    )
+    events.append(folder, plan)
+    events.append(folder, events.Stage(name="Training"))
+
+
+def step(folder: Path, number: int, steps: int = 40) -> None:
+    """One step of a loss that falls; every fourth is evaluated."""
+    loss = 2.4 * math.exp(-number / 12) + 0.1 * math.sin(number * 1.7) ** 2
+    done = events.Stepped(
+        step=number,
+        epoch=number / 4,
+        loss=loss,
+        learning_rate=1e-3 * (1 - number / (steps + 1)),
+        grad_norm=1 + 0.5 * math.cos(number),
+        tokens=50 * number,
+        tokens_per_second=400 + 20 * math.sin(number),
+        eta=(steps - number) * 0.8,
+        memory=800 << 20,
+    )
+    events.append(folder, done)
+    if number % 4 == 0:
+        events.append(folder, events.HeldOut(step=number, loss=2.2 * math.exp(-number / 18) + 0.4))
+        events.append(folder, events.CheckpointWritten(step=number, folder=f"checkpoint-{number}"))
+        events.append(folder, events.Sampled(step=number, prompt="Who is Mouse?", reply=f"Your cat. {HOSTILE}"))
+
+
+def finish(folder: Path, adapter: str, worse: str = "") -> None:
+    """Scores, the version, the end."""
+    for name in ("new", "old", "held_out"):
+        events.append(folder, events.Scored(subset=name, base=2.4, parent=1.2, new=0.5, examples=14))
+    events.append(folder, events.Published(adapter=adapter, digest="x", worse=worse))
+    events.append(folder, events.RunFinished())
+
+
+def fail(folder: Path) -> None:
+    """The worker says why it ended."""
+    failure = Failure(
+        "OutOfMemory",
+        "The GPU ran out of memory at step 12.",
+        "A checkpoint stands at step 12.",
+        "Lower max_length or batch_size, then resume.",
+    )
+    events.append(folder, events.RunFailed(failure=failure, resumable=True))

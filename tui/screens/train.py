@@ -177,8 +177,12 @@ class TrainScreen(Running):
         options = [Option("+ New run", NEW), *(Option(entry_of(state), state.id) for state in self._states.values())]
         with self.prevent(OptionList.OptionHighlighted):
             self.runs_list.set_options(options)
-            ids = [option.id for option in options]
-            self.runs_list.highlighted = ids.index(chosen) if chosen in ids else 0
+        self._point_at(chosen)
+
+    def _point_at(self, run: str) -> None:
+        ids = [option.id for option in self.runs_list.options]
+        with self.prevent(OptionList.OptionHighlighted):
+            self.runs_list.highlighted = ids.index(run) if run in ids else 0
 
     @work(exclusive=True, group="preview")
     async def read_preview(self) -> None:
@@ -228,6 +232,7 @@ class TrainScreen(Running):
         """The panels of a run."""
         self.shown = self.llama.bridge.runs.get(run) or self._states.get(run)
         self.query_one("#face", ContentSwitcher).current = "run"
+        self._point_at(run)
         self.draw()
 
     def _draw_if_dirty(self) -> None:
@@ -267,8 +272,7 @@ class TrainScreen(Running):
         """The setup of a new run."""
         self.shown = None
         self.query_one("#face", ContentSwitcher).current = "setup"
-        with self.prevent(OptionList.OptionHighlighted):
-            self.runs_list.highlighted = 0
+        self._point_at(NEW)
         self.refresh_bindings()
 
     def action_start(self) -> None:

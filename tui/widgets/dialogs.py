@@ -141,7 +141,11 @@ class EditText(Dialog[str]):
         & TextArea { height: 1fr; border: none; background: $panel; padding: 0; }
     }
     """
-    BINDINGS = [Binding("ctrl+s", "done", "Save", priority=True, id="dialog.save")]
+    BINDINGS = [
+        Binding("ctrl+s", "done", "Save", priority=True, id="dialog.save"),
+        # The editor keeps Escape for itself where Tab indents.
+        Binding("escape", "leave", "Cancel", priority=True),
+    ]
 
     def __init__(self, title: str, text: str, *, context: Content | str = "", may_be_empty: bool = False) -> None:
         super().__init__()

@@ -23,6 +23,7 @@ from tui import render
 DEBOUNCE = 0.15
 TABS: tuple[Status | None, ...] = (None, Status.PENDING, Status.KEPT, Status.REJECTED, Status.DEFERRED)
 ANY = "any"
+NARROW = 100
 CORRECTED = (("any reply", ANY), ("corrected", "yes"), ("as written", "no"))
 TRAINED = (("trained or not", ANY), ("trained", "yes"), ("not trained", "no"))
 
@@ -118,8 +119,10 @@ class FilterBar(Vertical):
 
     def show_found(self, found: int, selected: Collection[int]) -> None:
         """How many match, and how many of them are marked."""
-        marked = f"{len(selected):,} selected · " if selected else ""
-        self.query_one(".found", Static).update(Content(f"{marked}{found:,} shown"))
+        words = [f"{len(selected):,} selected"] if selected else []
+        if not self.has_class("-narrow") or (self.where.text and not selected):
+            words.append(f"{found:,} shown")
+        self.query_one(".found", Static).update(Content(" · ".join(words)))
         for tab in self.query(StatusTab):
             tab.show(self.status)
 
@@ -142,7 +145,9 @@ class FilterBar(Vertical):
 
     def on_resize(self) -> None:
         """Narrow choices on a narrow screen."""
-        self.set_class(self.size.width < 100, "-narrow")
+        self.set_class(self.size.width < NARROW, "-narrow")
+        for tab in self.query(StatusTab):
+            tab.show(self.status)
 
     def _chosen(self, name: str) -> str | None:
         value = self.query_one(f"#{name}", Select).value
@@ -177,7 +182,8 @@ class StatusTab(Static):
         """Write name and count."""
         self.set_class(active == self.status, "-active")
         name = self.status.value if self.status else "all"
-        self.update(Content(f"{self.number} {name} {self.count:,}"))
+        key = "" if self.screen.size.width < NARROW else f"{self.number} "
+        self.update(Content(f"{key}{name} {self.count:,}"))
 
     def on_click(self, event: Click) -> None:
         """A click does what the key does."""
