@@ -18,6 +18,7 @@ from sessions.launch import resume_run, start_run
 from sessions.protocol import BASE, ColumnEnded, Failed, Token
 from sessions.training import recipe as recipes
 from sessions.training import runs
+from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
 from tui.output import Output
 from tui.output_columns import columns
@@ -47,11 +48,19 @@ class LearnActions:
         """Start a run; chat goes on. Where nobody sits there, wait for its end."""
         session, settings = self.session, self.session.workspace.settings
         recipe = changed_recipe(recipes.load("default"), shlex_words(rest))
+        found = await asyncio.to_thread(self._preview, settings.adapter, recipe)
         run = await start_run(session.workspace, session.client, adapter=settings.adapter, recipe=recipe)
         session.watch.follow(run)
-        self.output.note(f"Training {settings.adapter} (run {run}); chat goes on. /runs stop ends it and keeps it.")
+        for problem in found.problems:
+            self.output.note(f"Left out: {problem}", "yellow")
+        rows = f"{found.new_rows} new and {found.replayed_rows} replayed rows, from {found.parent}"
+        self.output.note(f"Training {settings.adapter} on {rows} (run {run}); chat goes on, /runs stop ends it.")
         if not session.surface.attended:
             await self._wait(run)
+
+    def _preview(self, adapter: str, recipe: Recipe) -> runs.Preview:
+        paths, store = self.session.workspace.paths, self.session.chat.store
+        return runs.preview(paths, store, adapter=adapter, recipe=recipe)
 
     async def _wait(self, run: str) -> None:
         """To the end of a run, and until the next one could start."""

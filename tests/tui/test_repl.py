@@ -21,12 +21,14 @@ from prompt_toolkit.output import DummyOutput
 from corpora.dialog import Finish, Status, Vote
 from sessions.client import Client
 from sessions.engine.fake import FakeEngine
-from sessions.paths import Paths
+from sessions.launch import start_run
+from sessions.paths import Paths, private_folder
 from sessions.registry import Registry
+from sessions.training.recipe import Recipe
 from sessions.workspace import Workspace
-from tests.hosts import host_in_thread, running_host
+from tests.hosts import Served, host_in_thread, running_host
 from tests.terminals import Terminal, program
-from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
+from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, UNTIL_STOPPED, Caller, Done, fake_workers, start
 from tests.tui.worlds import publish
 from tui.commands import COMMANDS
 from tui.output import Output
@@ -221,8 +223,9 @@ def test_ctrl_c_stops_a_scripted_reply_and_then_leaves(run: Caller, paths: Paths
 class Prompt:
     """A REPL over a pipe of keys."""
 
-    def __init__(self, keys: PipeInput, session: Session, task: asyncio.Task[int]) -> None:
+    def __init__(self, keys: PipeInput, session: Session, task: asyncio.Task[int], served: Served) -> None:
         self.keys = keys
+        self.served = served
         self.session = session
         self.task = task
 
@@ -241,7 +244,7 @@ async def prompting(paths: Paths, engine: FakeEngine | None = None, **options: o
     """A running REPL at a prompt, with a host."""
     space = Workspace.open()
     with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
-        async with running_host(paths, engine, **options):  # type: ignore[arg-type]
+        async with running_host(paths, engine, **options) as served:  # type: ignore[arg-type]
             output, client = Output(), Client(paths, "fake")
             found: list[Session] = []
             completer = CommandCompleter(space.registry)
@@ -254,7 +257,7 @@ async def prompting(paths: Paths, engine: FakeEngine | None = None, **options: o
             found.append(session)
             session.start_with(None)
             task = asyncio.create_task(Repl(session).run())
-            prompt = Prompt(keys, session, task)
+            prompt = Prompt(keys, session, task, served)
             try:
                 yield prompt
             finally:
@@ -369,6 +372,48 @@ def test_completion(paths: Paths) -> None:
     assert "keep" in offered("/help ke")
 
 
+async def test_a_version_is_used_at_once_where_the_settings_say_so(paths: Paths) -> None:
+    private_folder(paths.home)
+    paths.config.write_text('new_version = "use"\n')
+    async with prompting(paths, workers=fake_workers(paths)) as prompt:
+        await prompt.type("hello\r/keep\r/train\r")
+        await prompt.until(lambda: prompt.session.chat.adapter == "mine/v1")
+        await prompt.type("again\r")
+        await prompt.until(lambda: prompt.session.chat.last.adapter == "mine/v1")
+
+
+async def test_a_run_of_another_terminal_is_seen(paths: Paths) -> None:
+    async with prompting(paths, workers=fake_workers(paths, UNTIL_STOPPED)) as prompt:
+        await prompt.type("hello\r/keep\r")
+        await prompt.until(lambda: prompt.session.chat.last and prompt.session.chat.last.status is Status.KEPT)
+        other = Client(paths, "fake", start=False)
+        space = Workspace.open()
+        run = await start_run(space, other, adapter="mine", recipe=Recipe())
+        await prompt.until(lambda: prompt.session.watch.active and prompt.session.watch.active.steps)
+        await prompt.type("/runs stop\r")
+        await prompt.until(lambda: prompt.session.watch.active is None)
+        assert prompt.session.watch.states[run].phase == "stopped"
+        await other.close()
+        space.close()
+
+
+async def test_the_end_of_the_host_is_said_once_and_the_next_prompt_works(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with prompting(paths) as prompt:
+        await prompt.type("hello\r")
+        await prompt.until(lambda: prompt.session.chat.last and not prompt.session.chat.busy)
+        prompt.served.host.shut_down("It was asked to end.")
+        await prompt.served.task
+        await prompt.until(lambda: not prompt.session.client.connected)
+        async with running_host(paths):
+            await prompt.type("again\r")
+            await prompt.until(lambda: prompt.session.chat.last.reply == "base heard: again")
+            await prompt.type("\x04")
+            await asyncio.wait_for(prompt.task, 10)
+    assert capsys.readouterr().err.count("The next prompt starts it again") == 1
+
+
 # in a real terminal
 
 
@@ -408,3 +453,20 @@ def test_in_a_real_terminal(paths: Paths) -> None:
         assert "\x1b]52" not in written and "\x9b" not in written
         tty.press("ctrl+d")
         assert tty.wait_for_end() == 0
+
+
+@pytest.mark.pty
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminal_that_goes_away_loses_nothing(run: Caller, paths: Paths, number: signal.Signals) -> None:
+    engine = FakeEngine(script=lambda request, adapter: "word " * 5000, pause=0.002)
+    command = [*program(), "repl", "--model", "fake"]
+    with host_in_thread(paths, engine), Terminal(command, {}, columns=100, rows=24) as tty:
+        answer_cursor(tty)
+        tty.wait("base · context")
+        tty.press("hello", "enter")
+        tty.wait("word word")
+        tty.kill(number)
+        assert tty.wait_for_end() == 130
+    with run.store() as store:
+        (exchange,) = store.page()
+    assert exchange.finish is Finish.STOPPED and exchange.reply.startswith("word word")
