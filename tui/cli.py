@@ -46,6 +46,12 @@ def _guarded(given: Namespace) -> int:
         return _cancelled(output)
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        _logged(given, error)
+        from tui.verbs.refusals import of_system
+
+        output.failure(of_system(error))
+        return 1
     except Exception as error:  # noqa: BLE001 - logged whole and told in one sentence
         output.failure(_unexpected(given, error))
         return 1
@@ -110,18 +116,21 @@ def _nobody_reads() -> int:
 
 
 def _unexpected(given: Namespace, error: Exception) -> LlamaTuiError:
+    what = f"Something went wrong that should not: {type(error).__name__}: {error}"[:500]
+    return LlamaTuiError(what, data="What was saved before stays.", remedy=_logged(given, error))
+
+
+def _logged(given: Namespace, error: Exception) -> str:
+    """Write the whole of an error to the log; returns where it stands, in words."""
     from sessions.paths import Paths
     from tui.log import open_log
 
-    what = f"Something went wrong that should not: {type(error).__name__}: {error}"[:500]
     try:
         paths = Paths.find(given.home)
         open_log(paths).error("unexpected error in %s", given.action, exc_info=error)
     except (LlamaTuiError, OSError) as second:
-        return LlamaTuiError(what, remedy=f"It could not be logged either: {second}")
-    return LlamaTuiError(
-        what, data="What was saved before stays.", remedy=f"The whole of it stands in {paths.logs / 'tui.log'}."
-    )
+        return f"It could not be logged either: {second}"
+    return f"The whole of it stands in {paths.logs / 'tui.log'}."
 
 
 if __name__ == "__main__":

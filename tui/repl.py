@@ -20,6 +20,7 @@ from tui.repl_actions import ReplActions
 from tui.repl_session import Session
 from tui.repl_surface import Plain, Surface
 from tui.verbs.call import Call
+from tui.verbs.refusals import of_system
 
 CANCELLED = 130
 
@@ -107,6 +108,9 @@ class Repl:
             await self.actions.take(line)
         except LlamaTuiError as error:
             session.output.problem(error)
+        except OSError as error:
+            logger.error("the system refused %r", line[:40], exc_info=error)
+            session.output.problem(of_system(error))
         except Exception as error:  # noqa: BLE001 - a chat must not end for it; logged whole and told in a sentence
             logger.error("unexpected error in %r", line[:40], exc_info=error)
             log = session.workspace.paths.logs / "tui.log"

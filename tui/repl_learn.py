@@ -25,7 +25,7 @@ from tui.output_columns import columns
 from tui.repl_session import Session
 from tui.verbs import progress
 from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
-from tui.verbs.following import settled
+from tui.verbs.following import settled, until_free
 from tui.verbs.runs import day
 from tui.verbs.train import changed_recipe
 
@@ -49,6 +49,8 @@ class LearnActions:
         session, settings = self.session, self.session.workspace.settings
         recipe = changed_recipe(recipes.load("default"), shlex_words(rest))
         found = await asyncio.to_thread(self._preview, settings.adapter, recipe)
+        if found.new_rows:
+            await until_free(session.client)
         run = await start_run(session.workspace, session.client, adapter=settings.adapter, recipe=recipe)
         session.watch.follow(run)
         for problem in found.problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -172,4 +173,13 @@ def test_a_broken_config_is_told_and_doctor_still_works(run: Caller) -> None:
 def test_a_home_that_cannot_be_made_is_told(run: Caller, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("--home", str(tmp_path / "file" / "home"), "corpus", "stats")
-    assert done.code == 1 and "Traceback" not in done.err and done.err.startswith("llama-tui: ")
+    assert done.code == 1 and "should not" not in done.err and str(tmp_path / "file") in done.err
+
+
+def test_a_full_disk_is_told(run: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(call: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/corpus.db")
+
+    monkeypatch.setattr("tui.verbs.corpus_look.stats", full)
+    done = run("corpus", "stats", "--json")
+    assert done.code == 1 and done.document["error"]["kind"] == "DiskFull" and "Make room" in done.err

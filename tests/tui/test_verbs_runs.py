@@ -78,6 +78,16 @@ def test_train_without_waiting_then_stop(run: Caller) -> None:
     assert run("runs", "stop").code == 2
 
 
+def test_a_second_run_is_refused_and_leaves_nothing(run: Caller) -> None:
+    keep(run)
+    with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths, UNTIL_STOPPED)):
+        assert run("--model", "fake", "train", "--no-wait").code == 0
+        done = run("--model", "fake", "train")
+        assert done.code == 1 and "going on already" in done.err and "runs stop" in done.err
+        assert len(all_runs.states(run.paths)) == 1
+        assert run("runs", "stop").code == 0
+
+
 def test_ctrl_c_leaves_the_run_alone(run: Caller) -> None:
     keep(run)
     with host_in_thread(run.paths, FakeEngine(), workers=fake_workers(run.paths, UNTIL_STOPPED)):

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from corpora.dialog import Exchange
+from corpora.dialog import Exchange, Finish
 from corpora.errors import UsageError
 from sessions.chat import Chat, Saved
 from sessions.protocol import Prefilled, Token
@@ -95,6 +95,8 @@ def _end(call: Call, saved: Saved | None, read: Prefilled) -> int:
         raise UsageError("No reply came.", remedy="Ask again.")
     if saved.failure is not None:
         raise saved.failure.error()
+    if saved.exchange.finish is Finish.LENGTH:
+        call.output.note("(cut at --max-new-tokens)")
     if call.output.json:
         call.output.document(_told(saved.exchange, read))
     return 0

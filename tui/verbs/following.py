@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 
 from sessions.client import Client
-from sessions.errors import HostError
+from sessions.errors import HostError, RunError
 from sessions.training import runs
 from sessions.training.events import AnyRunEvent, Sampled, Scored, Warned
 from sessions.training.runs import RunState
@@ -35,6 +35,18 @@ async def follow_run(call: Call, run: str, client: Client | None = None) -> int:
     if client is not None:
         await settled(client, run)
     return conclude(call, state)
+
+
+async def until_free(client: Client) -> None:
+    """Until the host can start a run. Raises RunError where another one goes on."""
+    for run in (await client.status()).runs:
+        if not (await asyncio.to_thread(runs.state, client.paths, run)).over:
+            raise RunError(
+                f"A run is going on already: {run}.",
+                data="Nothing was started.",
+                remedy=f"Wait for it, or end it with `llama-tui runs stop {run}`.",
+            )
+        await settled(client, run)
 
 
 async def settled(client: Client, run: str) -> None:

@@ -13,7 +13,7 @@ from sessions.training import recipe as recipes
 from sessions.training import runs
 from sessions.training.recipe import Recipe
 from tui.verbs.call import Call
-from tui.verbs.following import follow_run
+from tui.verbs.following import follow_run, until_free
 
 
 async def train(call: Call) -> int:
@@ -27,6 +27,7 @@ async def train(call: Call) -> int:
     async with call.client() as client:
         if found.new_rows:  # else it is refused before a model is needed
             await call.ready(client)
+            await until_free(client)
         run = await start_run(call.workspace, client, adapter=name, recipe=recipe, parent=parent)
         call.output.note(
             f"Run {run}: {found.new_rows} new and {found.replayed_rows} replayed rows, from {found.parent}."
