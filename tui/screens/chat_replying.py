@@ -63,7 +63,11 @@ class Replying(ChatParts):
             self.llama.attempt(self.send, message.text)
 
     async def send(self, text: str, *, tags_allowed: bool = False) -> None:
-        """Send a prompt at the end of the branch. Raises UsageError where a reply is being written."""
+        """Send a prompt at the end of the branch. Raises UsageError where a reply is being written.
+
+        What is sent before the store is open waits for it.
+        """
+        await self.llama.opened.wait()
         self.start(self.llama.chat.send(text, tags_allowed=tags_allowed), text)
         self.prompt.put("")
         self._remember(text)
@@ -123,7 +127,7 @@ class Replying(ChatParts):
         self.status.context = event.context or (self.llama.model.context if self.llama.model else 0)
         cut = event.dropped_exchanges
         what = f"oldest {cut} exchanges no longer fit and are" if cut > 1 else "oldest exchange no longer fits and is"
-        self.say(f"The {what} not sent; they stay stored." if cut else "")
+        self.say(f"The {what} not sent; they stay stored." if cut else "", lasting=True)
 
     def _token(self, text: str, tokens: int) -> None:
         now = time.monotonic()

@@ -59,7 +59,10 @@ class InlineEditor(Vertical):
         self.area.move_cursor(self.area.document.end)
 
     def action_save(self) -> None:
-        """Hand the text over."""
+        """Hand the text over, once the letters typed before have arrived."""
+        self.area.call_later(self._save)
+
+    def _save(self) -> None:
         self.post_message(self.Saved(self.exchange_id, self.what, self.area.text))
 
     def action_leave(self) -> None:

@@ -13,6 +13,7 @@ from textual.widgets.option_list import Option
 
 from tui import commands, render
 from tui.prompts import History
+from tui.widgets.ordered import in_order
 
 PATHS_SHOWN = 50
 
@@ -75,6 +76,7 @@ class Prompt(TextArea):
 
     # keys
 
+    @in_order
     def action_send(self) -> None:
         """Send what stands here; a line that ends with a backslash goes on."""
         if self.text.endswith("\\") and self.cursor_at_end_of_text:
@@ -82,23 +84,30 @@ class Prompt(TextArea):
             self.insert("\n")
             return
         if self._lines and not _complete_already(self.text):
-            self.action_complete()
+            self.complete()
             return
         if text := self.text.strip():
             self.post_message(self.Sent(text))
 
+    @in_order
     def action_newline(self) -> None:
         """Start a new line."""
         self.insert("\n")
 
+    @in_order
     def action_complete(self) -> None:
         """Take the completion that is marked; without one, on to the next widget."""
+        self.complete()
+
+    def complete(self) -> None:
+        """`action_complete`, at once."""
         if not self._lines:
             self.screen.focus_next()
             return
         chosen = self._lines[self.completions.highlighted or 0]
         self.put(chosen if chosen.endswith("/") else f"{chosen} ")
 
+    @in_order
     async def action_up(self) -> None:
         """The completion above, the line above, or the prompt before."""
         if self._lines:
@@ -109,6 +118,7 @@ class Prompt(TextArea):
         else:
             self.action_cursor_up()
 
+    @in_order
     async def action_down(self) -> None:
         """The completion below, the line below, or the prompt after."""
         if self._lines:
@@ -119,6 +129,7 @@ class Prompt(TextArea):
         else:
             self.action_cursor_down()
 
+    @in_order
     async def action_version(self, step: int) -> None:
         """In an empty prompt, another version of the reply; else the cursor moves."""
         if not self.text:

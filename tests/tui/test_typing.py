@@ -1,0 +1,37 @@
+"""Keys that come faster than they are handled take effect in the order they were typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual import events
+
+from tests.tui.driving import driven
+from tui.app import LlamaTuiApp
+
+
+def type_at_once(app: LlamaTuiApp, *keys: str) -> None:
+    """Hand all keys to the app before it can handle the first."""
+    for key in keys:
+        for one in [key] if len(key) == 1 or "+" in key or key in ("enter", "escape") else key:
+            letter = one if len(one) == 1 else None
+            name = {" ": "space", ".": "full_stop", "?": "question_mark"}.get(one, one)
+            app.post_message(events.Key(name, letter))
+
+
+async def test_a_prompt_typed_in_one_go_is_sent_whole(tmp_path: Path) -> None:
+    async with driven(tmp_path) as driven_app:
+        type_at_once(driven_app.app, "first line", "ctrl+j", "second line", "enter")
+        await driven_app.until(lambda: driven_app.served.engine.requests)
+        assert driven_app.served.engine.requests[0].dialog[-1].content == "first line\nsecond line"
+
+
+async def test_a_correction_typed_in_one_go_is_saved_whole(tmp_path: Path) -> None:
+    async with driven(tmp_path) as driven_app:
+        await driven_app.ask("hello")
+        await driven_app.pilot.press("ctrl+e")
+        await driven_app.pilot.pause()
+        type_at_once(driven_app.app, " and more of it", "ctrl+s")
+        store = driven_app.app.workspace.store
+        await driven_app.until(lambda: store.exchange(driven_app.app.chat.branch[-1].id).corrected)
+        assert store.exchange(driven_app.app.chat.branch[-1].id).reply == "base heard: hello and more of it"
