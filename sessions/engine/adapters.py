@@ -227,6 +227,7 @@ class Residents:
         self._held: OrderedDict[str, Adapter] = OrderedDict()
         self._most, self._most_bytes = most, most_bytes
         self._active: tuple[tuple[str, float], ...] = ()
+        self.version = 0
 
     def names(self) -> tuple[str, ...]:
         """Names in memory, the last used first."""
@@ -259,6 +260,7 @@ class Residents:
         for name, layer in self.layers.items():
             _activate_layer(layer, [adapter.deltas.get(name) for adapter in used], _shares(columns, used))
         self._active = wanted
+        self.version += 1
 
     def _too_much(self) -> bool:
         total = sum(adapter.bytes for adapter in self._held.values())

@@ -12,6 +12,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
 ROWS = 4
+START = 512
 
 
 @dataclass(slots=True)
@@ -24,7 +25,10 @@ class Row:
 
 
 class KvLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer's preallocated keys and values, [rows, heads, context, size]; works on a window of rows."""
+    """One layer's preallocated keys and values, [rows, heads, capacity, size]; works on a window of rows.
+
+    The capacity doubles up to the context, so that a model with a very long one starts small.
+    """
 
     def __init__(self, context: int, rows: int) -> None:
         super().__init__()
@@ -35,9 +39,13 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Reserve the memory at the first use, or more of it when more rows are asked for."""
-        wanted = max(self.rows, self.first + self.count)
-        self.store_k = _grown(self.store_k, key_states, wanted, self.context)
-        self.store_v = _grown(self.store_v, value_states, wanted, self.context)
+        rows, needed = max(self.rows, self.first + self.count), self.length + key_states.shape[2]
+        capacity = START
+        while capacity < needed:
+            capacity *= 2
+        capacity = min(capacity, max(self.context, needed))
+        self.store_k = _grown(self.store_k, key_states, rows, capacity)
+        self.store_v = _grown(self.store_v, value_states, rows, capacity)
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
@@ -45,14 +53,20 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append to the window's rows; returns all keys and values so far, without a copy."""
-        if self.store_k is None or self.store_v is None or len(self.store_k) < self.first + self.count:
+        rows, end = slice(self.first, self.first + self.count), self.length + key_states.shape[2]
+        if self.store_k is None or self.store_k.shape[0] < rows.stop or self.store_k.shape[2] < end:
             self.lazy_initialization(key_states, value_states)
         assert self.store_k is not None and self.store_v is not None
-        rows, end = slice(self.first, self.first + self.count), self.length + key_states.shape[2]
         self.store_k[rows, :, self.length : end] = key_states
         self.store_v[rows, :, self.length : end] = value_states
         self.length = end
         return self.store_k[rows, :, :end], self.store_v[rows, :, :end]
+
+    def window(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All the room of the window's rows, used or not."""
+        assert self.store_k is not None and self.store_v is not None
+        rows = slice(self.first, self.first + self.count)
+        return self.store_k[rows], self.store_v[rows]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset that a mask has to cover."""
@@ -63,11 +77,13 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
         return self.length
 
 
-def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, context: int) -> torch.Tensor:
-    shape = (rows, like.shape[1], context, like.shape[3])
-    new = torch.empty(shape, dtype=like.dtype, device=like.device)
+def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, capacity: int) -> torch.Tensor:
     if old is not None:
-        new[: len(old)] = old
+        rows, capacity = max(rows, old.shape[0]), max(capacity, old.shape[2])
+    # Zeros, not what lay there: a masked place weighs nothing, but nothing times NaN is NaN.
+    new = torch.zeros((rows, like.shape[1], capacity, like.shape[3]), dtype=like.dtype, device=like.device)
+    if old is not None:
+        new[: old.shape[0], :, : old.shape[2]] = old
     return new
 
 
@@ -101,6 +117,17 @@ class KvStore:
         """Go on with one row of the window alone."""
         layer = self.layers[0]
         self._window(layer.first + place, 1, layer.length)
+
+    def has_room(self) -> bool:
+        """Whether one more id fits into what is reserved."""
+        layer = self.layers[0]
+        store = layer.store_k
+        return store is not None and store.shape[0] >= layer.first + layer.count and layer.length < store.shape[2]
+
+    def advance(self) -> None:
+        """Count one id that was written from outside."""
+        for layer in self.layers:
+            layer.length += 1
 
     def drop(self) -> None:
         """Give back all memory."""

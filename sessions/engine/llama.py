@@ -6,9 +6,10 @@ reference and does everything else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import psutil
 import torch
@@ -64,6 +65,10 @@ class Group:
         return torch.cat([linear(x) for linear in self.linears()], dim=-1)
 
 
+Attend: TypeAlias = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Layer, queries [rows, kv heads, sharing, size], new keys and values to what was seen, shaped as the queries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One decoder layer's products and norms."""
@@ -90,12 +95,17 @@ class LlamaStep:
     @torch.inference_mode()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Append one id to each row; logits after it."""
-        hidden = self._model.model.embed_tokens(ids[:, 0])
         position = self._kv.layers[0].length
-        cos, sin = self._cos[position], self._sin[position]
+        return self._through(ids, self._cos[position], self._sin[position], self._attend)
+
+    def _through(self, ids: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend) -> torch.Tensor:
+        hidden = self._model.model.embed_tokens(ids[:, 0])
         for index, layer in enumerate(self._layers):
-            seen = self._attention(index, layer.qkv(self._norm(hidden, layer.before_attention)), cos, sin)
-            hidden = hidden + layer.out(seen)
+            turned, values = self._turned(layer.qkv(self._norm(hidden, layer.before_attention)), cos, sin)
+            # Query heads that share keys stand as the "tokens" of one head: no copy of the keys is needed.
+            queries = turned[:, : self._heads].reshape(len(ids), self._kv_heads, -1, self._size)
+            seen = attend(index, queries, turned[:, self._heads :].unsqueeze(2), values.unsqueeze(2))
+            hidden = hidden + layer.out(seen.reshape(len(ids), -1))
             both = layer.gate_up(self._norm(hidden, layer.before_mlp))
             hidden = hidden + layer.down(functional.silu(both[:, : self._inner]) * both[:, self._inner :])
         logits: torch.Tensor = self._model.lm_head(self._norm(hidden, self._model.model.norm.weight))
@@ -104,18 +114,16 @@ class LlamaStep:
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(x, (self._hidden,), weight, self._eps)
 
-    def _attention(self, index: int, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """[rows, heads and both kinds of kv heads] to [rows, heads × size]."""
-        rows, turned = len(qkv), self._heads + self._kv_heads
-        every = qkv.view(rows, turned + self._kv_heads, self._size)
-        left, right = every[:, :turned].chunk(2, dim=-1)
-        turned_all = every[:, :turned] * cos + torch.cat((-right, left), dim=-1) * sin
-        keys, values = self._kv.layers[index].update(
-            turned_all[:, self._heads :].unsqueeze(2), every[:, turned:].unsqueeze(2)
-        )
-        # Query heads that share keys stand as the "tokens" of one head: no copy of the keys is needed.
-        queries = turned_all[:, : self._heads].reshape(rows, self._kv_heads, -1, self._size)
-        return functional.scaled_dot_product_attention(queries, keys, values).reshape(rows, -1)
+    def _turned(self, qkv: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries and keys turned by their position, [rows, heads of both, size]; values [rows, kv heads, size]."""
+        turning = self._heads + self._kv_heads
+        every = qkv.view(len(qkv), turning + self._kv_heads, self._size)
+        left, right = every[:, :turning].chunk(2, dim=-1)
+        return every[:, :turning] * cos + torch.cat((-right, left), dim=-1) * sin, every[:, turning:]
+
+    def _attend(self, index: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        all_keys, all_values = self._kv.layers[index].update(keys, values)
+        return functional.scaled_dot_product_attention(queries, all_keys, all_values)
 
 
 def _layer(index: int, layer: Any, products: dict[str, Any]) -> Layer:
@@ -140,14 +148,18 @@ def _rotations(base: LoadedBase, context: int) -> tuple[torch.Tensor, torch.Tens
     return cos[0, :, None], sin[0, :, None]
 
 
-def step_for(base: LoadedBase, kv: KvStore, paths: Paths, progress: Progress) -> LlamaStep | None:
-    """The written-out step where it computes the same as the model, else None."""
+def writable(base: LoadedBase) -> bool:
+    """Whether the written-out step computes the same as the model."""
     from transformers import LlamaForCausalLM
 
     config = base.model.config
     rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    plain = type(base.model) is LlamaForCausalLM and config.hidden_act == "silu" and rope in ROPES
-    if base.device.type != "cpu" or not plain:
+    return type(base.model) is LlamaForCausalLM and config.hidden_act == "silu" and rope in ROPES
+
+
+def step_for(base: LoadedBase, kv: KvStore, paths: Paths, progress: Progress) -> LlamaStep | None:
+    """The written-out step for a CPU, or None where the model has to run as it is."""
+    if base.device.type != "cpu" or not writable(base):
         return None
     return LlamaStep(base, kv, _products(base, paths, progress))
 

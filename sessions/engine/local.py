@@ -23,7 +23,9 @@ from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
 from sessions.engine.detokenize import Detokenizer
 from sessions.engine.errors import free_memory, memory_errors
 from sessions.engine.forward import Forward
+from sessions.engine.graphs import GraphStep
 from sessions.engine.kv import ROWS, KvStore
+from sessions.engine.llama import LlamaStep
 from sessions.engine.sampling import Sampler
 from sessions.errors import LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
 from sessions.paths import Paths
@@ -58,8 +60,12 @@ class LocalEngine:
         self._residents = Residents(base.model)
         layers = int(base.model.config.get_text_config().num_hidden_layers)
         self._kv = KvStore(layers, base.info.context, rows=1 if base.device.type == "cuda" else ROWS)
-        step = llama.step_for(base, self._kv, paths, progress)
-        self._forward = Forward(base.model, self._kv, base.device, step)
+        self._forward = Forward(base.model, self._kv, base.device, self._step(paths, progress))
+
+    def _step(self, paths: Paths, progress: Progress) -> LlamaStep | None:
+        if self.base.device.type == "cuda" and llama.writable(self.base):
+            return GraphStep(self.base, self._kv, self._residents)
+        return llama.step_for(self.base, self._kv, paths, progress)
 
     @property
     def _adapter_dtype(self) -> torch.dtype:
@@ -69,7 +75,12 @@ class LocalEngine:
     @property
     def info(self) -> ModelInfo:
         """The model as screens show it; its memory counts what is reserved for keys and values."""
-        return msgspec.structs.replace(self.base.info, memory=self.base.manifest.size + self._kv.bytes())
+        step = self._forward.step
+        return msgspec.structs.replace(
+            self.base.info,
+            memory=self.base.manifest.size + self._kv.bytes(),
+            compiled=isinstance(step, GraphStep) and step.works,
+        )
 
     def resident(self) -> tuple[str, ...]:
         """Adapters in memory, the last used first."""

@@ -14,7 +14,7 @@ from corpora.dialog import Finish, Message
 from corpora.llama2 import encode_prompt
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
-from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, PromptTooLong
+from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, OutOfMemory, PromptTooLong
 from sessions.paths import Paths
 from sessions.protocol import BASE, ColumnEnded, Generate, Prefilled, Sampling, Token
 from sessions.settings import Settings
@@ -255,3 +255,39 @@ def test_the_least_recently_used_adapter_goes_first(engine: LocalEngine) -> None
     engine.load_adapter("mine/v1")
     engine.load_adapter("mine/v2")
     assert engine.resident() == ("mine/v2",)
+
+
+def test_out_of_memory_is_told_and_the_engine_lives_on(engine: LocalEngine) -> None:
+    before = text_of(run(engine, ask("Hello")))
+    step = engine._forward.step
+
+    def full(_: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    engine._forward.step = full
+    with pytest.raises(OutOfMemory, match="GPU"):
+        run(engine, ask("Another"))
+    engine._forward.step = step
+    assert text_of(run(engine, ask("Hello"))) == before
+
+
+def test_other_errors_are_not_taken_for_it(engine: LocalEngine) -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    engine._forward.step = broken
+    with pytest.raises(RuntimeError, match="shapes"):
+        run(engine, ask("Hello"))
+
+
+def test_keys_and_values_grow_beyond_their_first_room(folder: Path, paths: Paths, tmp_path: Path) -> None:
+    long = tiny_llama(tmp_path / "long", context=2048)
+    base = load_base(str(long), paths, Settings(), lambda *_: None, dtype=torch.float32)
+    engine, plain = LocalEngine(base, paths), reference(long)
+    said = ("one hundred two " * 180).strip()
+    first = run(engine, ask("Hello"))
+    small = engine.info.memory
+    steps = run(engine, ask("Hello", text_of(first) or "x", said))
+    ids = encode_prompt(ask("Hello", text_of(first) or "x", said).dialog, base.words.vocabulary)
+    assert len(ids) > 512 and engine.info.memory > small
+    assert text_of(steps) == base.words.backend.decode(plain_ids(plain, ids, 12))

@@ -9,8 +9,10 @@ import torch
 
 from sessions.engine import llama, packed
 from sessions.engine.base import load_base
+from sessions.engine.graphs import GraphStep
 from sessions.engine.kv import KvStore, common
 from sessions.engine.libraries import bnf
+from sessions.engine.llama import LlamaStep
 from sessions.engine.local import LocalEngine
 from sessions.paths import Paths
 from sessions.settings import Settings
@@ -94,6 +96,21 @@ def test_packed_weights_come_from_the_cache_the_second_time(tmp_path: Path, path
         LocalEngine(base, paths, lambda stage, _: told.append(stage))
     assert sum("Arranging" in stage for stage in told) == 8
     assert len(list(paths.cache.glob("models/*"))) == 2
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_step_on_static_buffers_computes_what_the_plain_one_does(tmp_path: Path, paths: Paths, rows: int) -> None:
+    engine = opened(tiny_llama(tmp_path / "model", kv_heads=2), paths, torch.float32)
+    engine._residents.activate([engine._adapter("mine/v1", 0.5)] * rows)
+    static, plain = GraphStep(engine.base, engine._kv, engine._residents), LlamaStep(engine.base, engine._kv, {})
+    engine._kv.open(["test"] * rows, [0])
+    engine._kv._window(0, rows, 0)
+    engine._forward(torch.arange(5, 14).expand(rows, -1).contiguous())
+    for token in (20, 30, 40):
+        ids = torch.arange(token, token + rows)[:, None]
+        static.place(ids)
+        found = static.run_static(rows)
+        torch.testing.assert_close(found, plain(ids), rtol=1e-4, atol=1e-4)
 
 
 def test_another_architecture_has_no_written_out_step(tmp_path: Path, paths: Paths) -> None:
