@@ -19,7 +19,7 @@ from tui.log import logger, open_log
 from tui.repl_actions import ReplActions
 from tui.repl_session import Session
 from tui.repl_surface import Plain, Surface
-from tui.verbs.call import Call
+from tui.verbs.call import Call, refuse_unusable
 from tui.verbs.refusals import of_system
 
 CANCELLED = 130
@@ -28,6 +28,7 @@ CANCELLED = 130
 async def run(call: Call) -> int:
     """Chat until the end of the input, /quit, Ctrl+D (0), or a second Ctrl+C (130)."""
     open_log(call.workspace.paths)
+    refuse_unusable(call.workspace.paths, call.model)
     client = Client(call.workspace.paths, call.model)
     session: Session | None = None
 

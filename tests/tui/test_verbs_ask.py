@@ -132,6 +132,14 @@ def test_ctrl_c_while_the_model_loads(run: Caller, paths: Paths) -> None:
         assert process.returncode == 130 and time.monotonic() - began < 3
 
 
+def test_a_model_that_is_not_there_is_told_at_once(run: Caller, tmp_path: Path) -> None:
+    for model in ("nosuch", tmp_path / "nothing", tmp_path):
+        for words in (("ask", "hello"), ("repl",)):
+            done = run("--model", model, *words)
+            assert done.code == 1 and str(model) in done.err
+    assert not (run.paths.logs / "host.log").exists()
+
+
 # compare
 
 

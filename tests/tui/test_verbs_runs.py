@@ -49,7 +49,7 @@ def test_train_with_json_is_one_event_a_line(run: Caller) -> None:
 
 
 def test_nothing_to_train_is_said_before_a_model_is_loaded(run: Caller, paths: Paths) -> None:
-    done = run("--model", "/no/such/model", "train")
+    done = run("--model", "demo", "train")
     assert done.code == 1 and "Keep or correct" in done.err
     assert not paths.logs.exists() or not (paths.logs / "host.log").exists()
 

@@ -43,10 +43,10 @@ def ask(call: Call) -> Coroutine[Any, Any, int]:
 
 
 async def _ask(call: Call, prompt: str) -> int:
-    adapter = call.adapter
+    adapter, sampling = call.adapter, call.sampling()
     async with call.client() as client:
         chat = Chat(call.workspace.store, client)
-        chat.adapter, chat.sampling = adapter, call.sampling()
+        chat.adapter, chat.sampling = adapter, sampling
         chat.system = call.system
         await call.ready(client)
         try:

@@ -11,10 +11,13 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from sessions import models
 from sessions.client import Client
 from sessions.errors import AdapterNotFound, UsageError
+from sessions.paths import Paths
 from sessions.protocol import BASE, AnyEvent, Loading, Sampling
 from sessions.workspace import Workspace
 from tui.output import Output
@@ -62,7 +65,9 @@ class Call:
 
     @contextlib.asynccontextmanager
     async def client(self, *, model: str | None = None, start: bool = True) -> AsyncIterator[Client]:
-        """A client, left at the end."""
+        """A client, left at the end. Raises ModelNotFound, ModelUnusable for a folder that cannot be opened."""
+        if start:
+            refuse_unusable(self.workspace.paths, model or self.model)
         client = Client(self.workspace.paths, model or self.model, start=start)
         try:
             yield client
@@ -97,6 +102,14 @@ def chosen_adapter(workspace: Workspace, asked: str | None, model: str, note: Ca
         note(f"{current} was made for {made_for}; {model} answers without an adapter.")
         return BASE
     return current
+
+
+def refuse_unusable(paths: Paths, model: str) -> None:
+    """Say at once what a host would find out after seconds; a hub name, or a model that is loaded, passes."""
+    name = models.hub_name(model)
+    is_hub_name = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
+    if not is_hub_name and not paths.socket(model).exists():
+        models.resolve(model, lambda stage, share: None)
 
 
 def changed_sampling(before: Sampling, changes: dict[str, Any]) -> Sampling:

@@ -63,6 +63,7 @@ def compare(call: Call) -> Coroutine[Any, Any, int]:
 
 async def _compare(call: Call, prompts: list[str]) -> int:
     pair = _pair(call)
+    call.sampling()  # refuses what makes no sense before a model is needed
     done = []
     async with call.client() as client:
         await call.ready(client)
