@@ -17,6 +17,7 @@ from corpora import formats
 from corpora.dialog import Preference, Status
 from corpora.errors import DialogError, ImportRefused, UsageError
 from corpora.files import written_whole
+from corpora.formats import hub
 from corpora.formats.form import Form, Kind, Refused
 from corpora.formats.tables import write_parquet
 from corpora.store import KEPT, Branch, Filter, ImportedDialog, Store
@@ -71,10 +72,10 @@ def import_files(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import files, and all data files in folders. What is there already is not added again.
+    """Import files, all data files in folders, and data sets of the hub (`owner/name`).
 
-    Rows that cannot be imported are listed, the others come in. Raises ImportRefused where the only file
-    cannot be read, UsageError for an unknown format.
+    What is there already is not added again. Rows that cannot be imported are listed, the others come in.
+    Raises ImportRefused where the only file cannot be read, UsageError for an unknown format.
     """
     files = list(_files(paths))
     work = _Import(store, status, dry_run, progress)
@@ -130,11 +131,9 @@ class _Import:
 
     def add(self, path: Path, format: str | None) -> None:
         """Read one file to its end."""
-        found = format or formats.detect(path)
-        self.report = replace(self.report, formats=(*self.report.formats, (path, found)))
         rows = 0
         self._copies.clear()
-        for item in formats.read(path, found):
+        for item in self._items(path, format):
             rows += 1
             if isinstance(item, Refused):
                 self.refuse(path, item)
@@ -143,6 +142,16 @@ class _Import:
             if self._waiting >= BATCH_CHARACTERS or len(self._dialogs) + len(self._pairs) >= BATCH:
                 self._flush_and_tell(path, rows)
         self._flush_and_tell(path, rows)
+
+    def _items(self, path: Path, format: str | None) -> Iterator[tuple[int, ImportedDialog | Preference] | Refused]:
+        """What a file holds, or a data set of the hub where no file has that name."""
+        if _is_on_hub(path):
+            found, items = format or "hub", hub.read(str(path), format)
+        else:
+            found = format or formats.detect(path)
+            items = formats.read(path, found)
+        self.report = replace(self.report, formats=(*self.report.formats, (path, found)))
+        return items
 
     def refuse(self, path: Path, row: Refused) -> None:
         """Count a refused row, and list it while there is room."""
@@ -193,6 +202,18 @@ class _Import:
         fresh = [pair for key, pair in pairs.items() if key not in self._seen]
         self._seen |= keys | pairs.keys()
         return new, len(fresh) - self._store.known_preferences(fresh)
+
+
+def push_to_hub(
+    store: Store, name: str, format: str = "messages", where: Filter | None = None, *, private: bool = True
+) -> int:
+    """Put what `export_file` would write up as a data set of the hub; returns the rows."""
+    return hub.push(_rows(store, _writer(format), where, None), name, private=private)
+
+
+def _is_on_hub(path: Path) -> bool:
+    name = str(path)
+    return not path.exists() and hub.is_name(name) and not name.removesuffix(".gz").endswith((*SUFFIXES, ".txt"))
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

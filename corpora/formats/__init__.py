@@ -61,7 +61,7 @@ def detect(path: Path) -> str:
     table = _table(path, None)
     if table is not None:
         return table
-    return _form_of(islice(rows_of(path), LOOKED_AT), path).name
+    return form_of(islice(rows_of(path), LOOKED_AT), path).name
 
 
 def read(path: Path, format: str | None = None) -> Iterator[tuple[int, Item] | Refused]:
@@ -71,12 +71,12 @@ def read(path: Path, format: str | None = None) -> Iterator[tuple[int, Item] | R
     """
     rows = TABLES.get(_table(path, format) or "", rows_of)
     source = path.name.encode("utf-8", "replace").decode("utf-8")
-    chosen = FORMS.get(format or "") or _form_of(islice(rows(path), LOOKED_AT), path)
+    chosen = FORMS.get(format or "") or form_of(islice(rows(path), LOOKED_AT), path)
     for row in rows(path):
         if isinstance(row, Refused):
             yield row
         else:
-            yield from _items(chosen, row, source)
+            yield from items_of(chosen, row, source)
 
 
 def form(name: str) -> Form:
@@ -86,7 +86,8 @@ def form(name: str) -> Form:
     return FORMS[name]
 
 
-def _items(chosen: Form, row: tuple[int, RowOf], source: str) -> Iterator[tuple[int, Item] | Refused]:
+def items_of(chosen: Form, row: tuple[int, RowOf], source: str) -> Iterator[tuple[int, Item] | Refused]:
+    """What one numbered row holds in a format; a bad row comes out as refused."""
     line, fields = row
     try:
         for item in chosen.read(fields, source):
@@ -111,7 +112,8 @@ def _table(path: Path, format: str | None) -> str | None:
     return None
 
 
-def _form_of(rows: Iterable[Numbered | Refused], path: Path) -> Form:
+def form_of(rows: Iterable[Numbered | Refused], path: object) -> Form:
+    """The format of the first row that fits one; raises ImportRefused, with the name in `path`, where none does."""
     first, reasons = None, list[str]()
     for row in rows:
         if isinstance(row, Refused):

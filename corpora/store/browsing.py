@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
-from corpora.store.connection import Connection
 from corpora.store.matching import condition_of, words_of
-from corpora.store.rows import EXCHANGE, readable
+from corpora.store.reading import ReadingPart
 from corpora.store.values import Bar, Filter, Stats
 
 ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
@@ -18,7 +17,7 @@ _MANY = "SELECT count(*) FROM (SELECT 1 FROM exchange_text WHERE exchange_text M
 _SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
 
 
-class BrowsingPart(Connection):
+class BrowsingPart(ReadingPart):
     """Pages and counts."""
 
     def _condition(self, where: Filter) -> tuple[str, list[object]]:
@@ -41,22 +40,19 @@ class BrowsingPart(Connection):
         condition, values = self._condition(where)
         by = ORDERS[order]
         # The ids first: an offset then skips index entries, not rows with their texts.
-        rows = self._read(
-            f"SELECT {EXCHANGE} FROM exchanges WHERE id IN"
-            f" (SELECT id FROM exchanges WHERE {condition} ORDER BY {by} LIMIT ? OFFSET ?) ORDER BY {by}",
-            (*values, limit, offset),
+        found = self._read(
+            f"SELECT id FROM exchanges WHERE {condition} ORDER BY {by} LIMIT ? OFFSET ?", (*values, limit, offset)
         )
-        return readable(rows)
+        return self._exchanges([row[0] for row in found])
 
     def walk(self, where: Filter = Filter(), at_once: int = 500) -> Iterator[Exchange]:
         """All matches, the oldest first, read in slices."""
         condition, values = self._condition(where)
         after = 0
         while rows := self._read(
-            f"SELECT {EXCHANGE} FROM exchanges WHERE id > ? AND {condition} ORDER BY id LIMIT ?",
-            (after, *values, at_once),
+            f"SELECT id FROM exchanges WHERE id > ? AND {condition} ORDER BY id LIMIT ?", (after, *values, at_once)
         ):
-            yield from readable(rows)
+            yield from self._exchanges([row[0] for row in rows])
             after = rows[-1][0]
 
     def ids(self, where: Filter = Filter()) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.errors import StoreError
-from corpora.store.connection import Connection, backup_path, private_file
+from corpora.store.connection import Connection, backup_path, in_words, private_file
 from corpora.store.rows import EXCHANGE, PREFERENCE, VERDICT, exchange_of, preference_of, verdict_of
 
 _READERS = (
@@ -35,8 +35,15 @@ class CaringPart(Connection):
             raise StoreError(f"{target} exists.", data="Nothing was written.", remedy="Name another file.")
         else:
             private_file(target)
-        self._read("VACUUM INTO ?", (str(target),))
+        with self._lock, in_words(self.path):
+            self._copy_to(target)
         return target
+
+    def rebuild_index(self) -> None:
+        """Make the search index anew from the exchanges."""
+        with self._write() as db:
+            db.execute("INSERT INTO exchange_text (exchange_text) VALUES ('rebuild')")
+            db.execute("UPDATE indexed SET upto = (SELECT ifnull(max(id), 0) FROM exchanges)")
 
     def verify(self) -> list[str]:
         """Look at every page and row; one line a problem, none where all is well.

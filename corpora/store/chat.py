@@ -8,8 +8,8 @@ import time
 from corpora.dialog import Conversation, Exchange, Finish
 from corpora.errors import StoreError
 from corpora.scripts import script_of
-from corpora.store.connection import Connection
 from corpora.store.matching import words_of
+from corpora.store.reading import ReadingPart
 from corpora.store.rows import CONVERSATION, EXCHANGE, clean, conversation_of, exchange_of, readable
 
 TITLE_LENGTH = 60
@@ -26,7 +26,7 @@ WITH RECURSIVE above (id) AS (
 )"""
 
 
-class ChatPart(Connection):
+class ChatPart(ReadingPart):
     """Conversations and the exchanges in them."""
 
     def start_conversation(self, title: str = "", source: str = "chat") -> Conversation:

@@ -38,10 +38,10 @@ class Connection:
         self.path = path
         self.read_only = False
         self._lock = threading.RLock()
-        with _in_words(path):
+        with in_words(path):
             self._db = _connect(path)
         try:
-            with _in_words(path):
+            with in_words(path):
                 self._prepare()
         except BaseException:
             self._db.close()
@@ -61,7 +61,7 @@ class Connection:
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         """One transaction; on disk when the block is left, undone when it raises."""
-        with self._lock, _in_words(self.path):
+        with self._lock, in_words(self.path):
             self._refuse_newer()
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -74,7 +74,7 @@ class Connection:
 
     def _read(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """All rows of a query: a cursor left open would hold other processes' writes up."""
-        with self._lock, _in_words(self.path):
+        with self._lock, in_words(self.path):
             return self._db.execute(statement, values).fetchall()
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> Any:
@@ -99,9 +99,17 @@ class Connection:
         self._db.executescript(SETTINGS)
         if version < known:
             if version:
-                self._db.execute("VACUUM INTO ?", (str(backup_path(self.path, f"v{version}")),))
+                self._copy_to(backup_path(self.path, f"v{version}"))
             self._migrate()
         self._db.execute("SELECT count(*) FROM exchanges WHERE id < 0").fetchone()
+
+    def _copy_to(self, target: Path) -> None:
+        """The whole store as another file; nothing is left of it where that fails."""
+        try:
+            self._db.execute("VACUUM INTO ?", (str(target),))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
     def _refuse_foreign(self, version: int) -> None:
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -182,7 +190,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def in_words(path: Path) -> Iterator[None]:
     """SQLite's errors as StoreError: what happened, what it means for the data, what to do."""
     try:
         yield

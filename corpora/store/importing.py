@@ -14,7 +14,7 @@ from corpora.dialog import Exchange, Message, Status, dialog_of
 from corpora.scripts import script_of
 from corpora.store.chat import ChatPart, title_of
 from corpora.store.matching import condition_of
-from corpora.store.rows import EXCHANGE, clean, readable
+from corpora.store.rows import clean
 from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn
 
 BATCH = 4000
@@ -62,11 +62,11 @@ class ImportingPart(ChatPart):
     def _branches_of(self, conversations: set[int], wanted: set[int]) -> Iterator[Branch]:
         marks = ", ".join("?" * len(conversations))
         rows = self._read(
-            f"SELECT {EXCHANGE} FROM exchanges WHERE conversation_id IN ({marks}) ORDER BY conversation_id, id",
+            f"SELECT id FROM exchanges WHERE conversation_id IN ({marks}) ORDER BY conversation_id, id",
             sorted(conversations),
         )
         trees: dict[int, dict[int, Exchange]] = {}
-        for exchange in readable(rows):
+        for exchange in self._exchanges([row[0] for row in rows]):
             trees.setdefault(exchange.conversation_id, {})[exchange.id] = exchange
         for tree in trees.values():
             yield from _branches(tree, wanted)

@@ -49,7 +49,7 @@ def readable(rows: list[Any]) -> list[Exchange]:
     for row in rows:
         try:
             found.append(exchange_of(row))
-        except ValueError:
+        except (ValueError, TypeError):
             continue
     return found
 
