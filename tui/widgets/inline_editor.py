@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 TITLES = {"correct": "Correct the reply", "edit": "Change the prompt and ask again"}
-KEYS = "ctrl+s saves · esc leaves · f7 opens your editor"
+KEYS = "ctrl+s saves · esc leaves · ctrl+l clears · f7 opens your editor"
 
 
 class InlineEditor(Vertical):
@@ -19,6 +19,7 @@ class InlineEditor(Vertical):
 
     BINDINGS = [
         Binding("ctrl+s", "save", "Save", priority=True, id="editor.save"),
+        Binding("ctrl+l", "clear", "Clear", priority=True, show=False, id="editor.clear"),
         Binding("escape", "leave", "Leave", priority=True, id="editor.leave"),
     ]
 
@@ -64,6 +65,10 @@ class InlineEditor(Vertical):
 
     def _save(self) -> None:
         self.post_message(self.Saved(self.exchange_id, self.what, self.area.text))
+
+    def action_clear(self) -> None:
+        """Start from an empty text; the editor's own undo brings it back."""
+        self.area.call_later(self.area.clear)
 
     def action_leave(self) -> None:
         """Change nothing."""
