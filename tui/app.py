@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from importlib import import_module
@@ -20,22 +21,38 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from corpora.errors import LlamaTuiError
-from sessions.chat import Chat
-from sessions.client import Client
 from sessions.errors import AdapterError
 from sessions.protocol import BASE, ModelInfo
-from sessions.workspace import Workspace
 from tui import leaving, render
-from tui.actions import AppActions
 from tui.bridge import Bridge
 from tui.log import logger, open_log
-from tui.messages import AdapterInUseChanged, AdaptersChanged, HostLost, ModelLoading, ModelReady, StoreOpened
-from tui.palette import Palette
+from tui.messages import (
+    AdapterInUseChanged,
+    AdaptersChanged,
+    HostLost,
+    ModelLoading,
+    ModelReady,
+    RunEnded,
+    RunEventHappened,
+    StoreOpened,
+)
 from tui.theme import with_one_accent
 from tui.widgets.modebar import TITLES, ModeBar
 
 if TYPE_CHECKING:
+    from textual.command import Provider
+
+    from sessions.chat import Chat
+    from sessions.client import Client
+    from sessions.workspace import Workspace
+    from tui.actions import AppActions
     from tui.screens.chat import ChatScreen
+
+
+def _palette() -> type[Provider]:
+    from tui.palette import Palette
+
+    return Palette
 
 
 def _chat() -> Screen[None]:
@@ -79,7 +96,7 @@ class LlamaTuiApp(App[None]):
     DEFAULT_MODE = "chat"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     MODES = {"chat": _chat, "corpus": _corpus, "train": _train, "adapters": _adapters, "compare": _compare}
-    COMMANDS = {Palette}
+    COMMANDS = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "do('help')", "Help", id="help", priority=True),
         *(
@@ -100,7 +117,6 @@ class LlamaTuiApp(App[None]):
         self.opened = asyncio.Event()
         self.hearers: set[Widget] = set()
         self.bridge = Bridge(self)
-        self.actions = AppActions(self)
         self._chat: Chat | None = None
         self.chat_screen: ChatScreen | None = None
         self.asked_to_leave = 0.0
@@ -112,6 +128,13 @@ class LlamaTuiApp(App[None]):
     def client(self) -> Client:
         """The connection to the host; nothing is started before its first command."""
         return self.workspace.client(self.asked_model)
+
+    @cached_property
+    def actions(self) -> AppActions:
+        """What the registry's commands do."""
+        from tui.actions import AppActions
+
+        return AppActions(self)
 
     @property
     def chat(self) -> Chat:
@@ -145,8 +168,8 @@ class LlamaTuiApp(App[None]):
         if run is None:
             return ""
         if run.plan is None or not run.steps:
-            return f"▶ {run.stage or 'training'}"
-        return f"▶ training {run.steps[-1].step / max(1, run.plan.steps):.0%}"
+            return f"▶ {run.stage.lower() or 'training'}"
+        return f"▶ {run.steps[-1].step / max(1, run.plan.steps):.0%}"
 
     @property
     def run_in_words(self) -> str:
@@ -156,7 +179,7 @@ class LlamaTuiApp(App[None]):
             return self.run_summary
         step = run.steps[-1]
         left = f"{int(step.eta) // 60}:{int(step.eta) % 60:02d} left"
-        return f"▶ training {step.step}/{run.plan.steps} · loss {step.loss:.2f} · {left}"
+        return f"▶ {step.step}/{run.plan.steps} · loss {step.loss:.2f} · {left}"
 
     def tell(self, message: Message) -> None:
         """Hand a message to the app and to every open screen."""
@@ -217,7 +240,12 @@ class LlamaTuiApp(App[None]):
         open_log(self.workspace.paths)
         leaving.watch(self)
         self.apply_settings()
-        self.call_after_refresh(self._open)
+        self.call_after_refresh(self._painted)
+
+    def _painted(self) -> None:
+        gc.freeze()
+        gc.enable()
+        self._open()
 
     @work(exit_on_error=False)
     async def _open(self) -> None:
@@ -232,6 +260,8 @@ class LlamaTuiApp(App[None]):
     async def _open_store(self) -> None:
         store = await asyncio.to_thread(lambda: self.workspace.store)
         await asyncio.to_thread(lambda: self.client)
+        from sessions.chat import Chat
+
         self._chat = Chat(store, self.client)
         self._chat.sampling = self.workspace.settings.sampling
         self._chat.system = self.workspace.settings.system or None
@@ -324,6 +354,14 @@ class LlamaTuiApp(App[None]):
         """Chat answers with another adapter."""
         self.refresh_bar()
 
+    def on_run_event_happened(self, message: RunEventHappened) -> None:
+        """A run goes on."""
+        self.refresh_bar()
+
+    def on_run_ended(self, message: RunEnded) -> None:
+        """A run has ended."""
+        self.refresh_bar()
+
     def refresh_bar(self) -> None:
         """Write the top line of the open screen anew."""
         for bar in self.screen.query(ModeBar):
@@ -332,6 +370,10 @@ class LlamaTuiApp(App[None]):
 
 def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
     """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
-    app = LlamaTuiApp(workspace, model, workspace.adapter(adapter))
+    if adapter is not None:
+        workspace.adapter(adapter)
+    # Collecting garbage costs a quarter of the time to the first frame; what was made by then lives on anyway.
+    gc.disable()
+    app = LlamaTuiApp(workspace, model, adapter)
     app.run()
     return app.return_code or 0

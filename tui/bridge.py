@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from sessions.errors import HostDied, LlamaTuiError
 from sessions.protocol import AnyEvent, Closing, LoadFailed, Loading, Ready, RunChanged
-from sessions.training import runs
 from sessions.training.events import AnyRunEvent, Published
-from sessions.training.runs import RunState
 from tui.messages import (
     AdaptersChanged,
     HostLost,
@@ -26,6 +24,7 @@ from tui.messages import (
 )
 
 if TYPE_CHECKING:
+    from sessions.training.runs import RunState
     from tui.app import LlamaTuiApp
 
 
@@ -63,6 +62,8 @@ class Bridge:
 
     async def find_runs(self) -> None:
         """Follow what was going on before this terminal came."""
+        from sessions.training import runs
+
         for state in await asyncio.to_thread(runs.states, self.app.workspace.paths):
             if state.alive:
                 self.follow(state.id)
@@ -74,7 +75,9 @@ class Bridge:
             self.app.attempt(self._follow, run)
 
     async def _follow(self, run: str) -> None:
-        state = self.runs[run] = RunState(run)
+        from sessions.training import runs
+
+        state = self.runs[run] = runs.RunState(run)
         told_from = time.time() - 2.0
         try:
             async for event in runs.follow(self.app.workspace.paths, run):

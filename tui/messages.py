@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from corpora.errors import LlamaTuiError
-from sessions.protocol import HostState, Loading, ModelInfo
-from sessions.training.events import AnyRunEvent, Published
-from sessions.training.runs import RunState
+if TYPE_CHECKING:
+    from corpora.errors import LlamaTuiError
+    from sessions.protocol import HostState, Loading, ModelInfo
+    from sessions.training.events import AnyRunEvent, Published
+    from sessions.training.runs import RunState
 
 
 @dataclass

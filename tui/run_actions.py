@@ -39,7 +39,7 @@ class RunActions:
         name = self.app.workspace.settings.adapter
         run = await launch.start_run(self.app.workspace, self.app.client, adapter=name, recipe=recipe)
         self.app.bridge.follow(run)
-        self.app.notify(f"Training {name}; chat goes on. f4 shows the run.", timeout=5)
+        self.screen.say(f"Training {name}; chat goes on. f4 shows the run.")
 
     async def runs(self, rest: str) -> None:
         """Stop, cancel or resume the last run; else go and see."""

@@ -9,6 +9,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Static
 
 from corpora.dialog import Exchange
@@ -23,6 +24,8 @@ from tui.widgets.prompt import Completions, Prompt
 from tui.widgets.statusbar import StatusBar
 from tui.widgets.welcome import Welcome
 
+NOTICE_SECONDS = 8.0
+
 
 @dataclass
 class PlacesRead(Message):
@@ -33,6 +36,10 @@ class PlacesRead(Message):
 
 class ChatParts(ModeScreen):
     """Conversation, notices, prompt, status."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fading: Timer | None = None
 
     def body(self) -> ComposeResult:
         """Conversation, notices, prompt, status."""
@@ -94,8 +101,11 @@ class ChatParts(ModeScreen):
             self.conversation.replace(exchange)
         self.llama.tell(CorpusChanged(tuple(exchange.id for exchange in exchanges)))
 
-    def say(self, notice: str) -> None:
-        """A line above the prompt; empty hides it."""
+    def say(self, notice: str, *, lasting: bool = False) -> None:
+        """A line above the prompt, for some seconds where it is not `lasting`; empty hides it."""
+        if self._fading is not None:
+            self._fading.stop()
+        self._fading = self.set_timer(NOTICE_SECONDS, lambda: self.say("")) if notice and not lasting else None
         line = self.query_one("#notice", Static)
         line.update(render.text(render.line(notice)))
         line.display = bool(notice)

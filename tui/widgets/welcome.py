@@ -5,7 +5,6 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from sessions.models import DEMO, LLAMA_2_CHAT
 from tui import render
 
 STEPS = (
@@ -14,6 +13,9 @@ STEPS = (
     ("3", "Train an adapter on what you kept, and chat on.", "f4 or /train"),
     ("4", "Ask base and adapter side by side; vote.", "f6 or /compare"),
 )
+
+
+DEMO, REAL = "demo", "meta-llama/Llama-2-7b-chat-hf"
 
 
 class Welcome(Static):
@@ -49,5 +51,5 @@ def _about(model: str) -> list[Content]:
     return [
         Content(""),
         Content.styled("demo is a tiny model that shows the loop; it knows this program and little else.", "dim"),
-        Content.styled(f"The real one: llama-tui --model 7b-chat  ({LLAMA_2_CHAT})", "dim"),
+        Content.styled(f"The real one: llama-tui --model 7b-chat  ({REAL})", "dim"),
     ]
