@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
 from sessions.version import VERSION
 from tests.tui.calling import FORBIDDEN, HOSTILE, Caller
+from tests.tui.worlds import publish
 from tui.verbs import grammar
 
 HEAVY = {"torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets"}
@@ -67,6 +69,17 @@ def test_a_verb_leaves_torch_alone(paths: Paths, words: tuple[str, ...]) -> None
     _, loaded = loaded_after(*words)
     assert loaded.isdisjoint(HEAVY)
     assert "0" in loaded or words[0] in ("train", "doctor")  # train has nothing to train here
+
+
+@pytest.mark.parametrize(
+    "words", [("ask", "hello"), ("compare", "hello"), ("eval", "mine"), ("corpus", "check"), ("train",)]
+)
+def test_a_verb_that_talks_to_the_host_leaves_torch_alone(
+    paths: Paths, host: FakeEngine, words: tuple[str, ...]
+) -> None:
+    publish(paths)
+    _, loaded = loaded_after("--model", "fake", *words)
+    assert loaded.isdisjoint(HEAVY)
 
 
 def test_every_verb_has_its_function() -> None:

@@ -470,3 +470,40 @@ def test_a_terminal_that_goes_away_loses_nothing(run: Caller, paths: Paths, numb
     with run.store() as store:
         (exchange,) = store.page()
     assert exchange.finish is Finish.STOPPED and exchange.reply.startswith("word word")
+
+
+@pytest.mark.pty
+def test_a_correction_in_the_persons_own_editor(run: Caller, paths: Paths) -> None:
+    command = [*program(), "repl", "--model", "fake"]
+    with (
+        host_in_thread(paths),
+        Terminal(command, {"VISUAL": "sed -i s/heard/understood/"}, columns=100, rows=24) as tty,
+    ):
+        answer_cursor(tty)
+        tty.wait("base · context")
+        tty.press("hello", "enter")
+        tty.wait("base heard: hello")
+        tty.press("/correct", "enter")
+        tty.wait("Corrected and kept")
+        tty.press("ctrl+d")
+        assert tty.wait_for_end() == 0
+    with run.store() as store:
+        assert store.page()[0].reply == "base understood: hello"
+
+
+@pytest.mark.pty
+def test_a_dumb_terminal_gets_plain_lines(run: Caller, paths: Paths) -> None:
+    command = [*program(), "--model", "fake"]
+    with host_in_thread(paths), Terminal(command, {"TERM": "dumb"}, columns=100, rows=24) as tty:
+        tty.wait("/help explains")
+        tty.press("hello\n")
+        tty.wait("base heard: hello")
+        tty.press("/correct\n")
+        tty.wait("a single . ends it")
+        tty.press("better\nlines\n.\n")
+        tty.wait("Corrected and kept")
+        tty.press("ctrl+c")
+        assert tty.wait_for_end() == 130
+        assert b"\x1b" not in tty.raw
+    with run.store() as store:
+        assert store.page()[0].reply == "better\nlines"

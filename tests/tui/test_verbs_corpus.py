@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from corpora.dialog import Status
-from tests.tui.calling import FORBIDDEN, HOSTILE, Caller
+from tests.tui.calling import FORBIDDEN, HOSTILE, Caller, start
 from tests.tui.worlds import fill_corpus
 
 ROWS = [{"instruction": f"question {n}", "input": "", "output": f"answer {n}"} for n in range(5)]
@@ -148,3 +149,17 @@ def test_a_damaged_corpus_says_the_way_out(run: Caller) -> None:
     done = run("corpus", "list")
     assert done.code == 1 and "Traceback" not in done.err and str(run.paths.corpus) in done.err
     assert len(done.err.splitlines()) > 1
+
+
+def test_ctrl_c_in_a_long_import_keeps_what_is_in(run: Caller, tmp_path: Path) -> None:
+    rows = [{"instruction": f"question {n}", "output": f"answer {n}"} for n in range(60_000)]
+    file = written(tmp_path / "rows.jsonl", *rows)
+    with start("corpus", "import", str(file)) as process:
+        assert process.stderr is not None
+        assert "rows" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in err
+    with run.store() as store:
+        assert 0 < store.count() < 60_000
+        assert store.verify() == []
