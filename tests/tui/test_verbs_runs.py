@@ -54,7 +54,9 @@ def test_nothing_to_train_is_said_before_a_model_is_loaded(run: Caller, paths: P
     assert not paths.logs.exists() or not (paths.logs / "host.log").exists()
 
 
-@pytest.mark.parametrize(("body", "said"), [(FAIL, "The loss is not finite."), (SILENT, "exit code 3")])
+@pytest.mark.parametrize(
+    ("body", "said"), [(FAIL, "The loss is not finite."), (SILENT, "exit code 3")], ids=["failed", "died"]
+)
 def test_a_failed_run_is_not_0(run: Caller, body: str, said: str) -> None:
     keep(run)
     done = train(run, "--json", body=body)
