@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rapidfuzz import fuzz
 
@@ -17,8 +17,8 @@ from corpora.dialog import Exchange, Status
 from corpora.findings import Finding, Fix, Kind
 from corpora.store.values import content_key
 
-SKETCH = 12
-SHARED = 3
+SKETCH = 6
+SHARED = 2
 COMPARED = 6000
 MOST_IN_A_BUCKET = 50
 _WORDS = re.compile(r"\w+")
@@ -30,16 +30,16 @@ class Duplicates:
     def __init__(self, text_of: Callable[[int], str | None], likeness: float = 92.0) -> None:
         self._text_of = text_of
         self._likeness = likeness
-        self._chains: dict[int, str] = {}
-        self._same: dict[str, int] = {}
-        self._asked: dict[str, int] = {}
+        self._chains: dict[int, int] = {}
+        self._same: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
         self._buckets: dict[int, list[int]] = {}
 
     def look(self, exchange: Exchange) -> Iterator[Finding]:
         """Findings on an exchange against those before it."""
         before = self._before(exchange)
-        asked = content_key([before, exchange.system, _folded(exchange.prompt)])
-        chain = content_key([asked, _folded(exchange.reply)])
+        asked = _digest([before, exchange.system, _folded(exchange.prompt)])
+        chain = _digest([str(asked), _folded(exchange.reply)])
         self._chains[exchange.id] = chain
         first = self._same.setdefault(chain, exchange.id)
         if first != exchange.id:
@@ -57,7 +57,7 @@ class Duplicates:
         """What the dialog said up to here; a parent that was not shown stands for itself."""
         if exchange.parent_id is None:
             return ""
-        return self._chains.get(exchange.parent_id, str(exchange.parent_id))
+        return str(self._chains.get(exchange.parent_id, exchange.parent_id))
 
     def _near(self, exchange: Exchange) -> Iterator[Finding]:
         text = _whole(exchange)
@@ -84,6 +84,11 @@ def text_to_compare(exchange: Exchange) -> str:
 
 def _whole(exchange: Exchange) -> str:
     return _folded(f"{exchange.prompt}\n{exchange.reply}")[:COMPARED]
+
+
+def _digest(parts: Sequence[str | None]) -> int:
+    """A hash as a number, which takes less memory than its text."""
+    return int(content_key(parts)[:16], 16)
 
 
 def _folded(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from corpora.dialog import Dialog, Example
 from corpora.llama2 import encode_example
+from corpora.templates import template_of
 from corpora.tokens import Tokenizer, vocabulary
 
 
@@ -28,20 +28,18 @@ def preview(
     """The tokens of a whole dialog as training sees them."""
     example = encode(dialog, tokenizer)
     return [
-        Piece(_text(name), token, trained)
+        Piece(name, token, trained)
         for token, name, trained in zip(example.ids, _names(example.ids, tokenizer), example.trained, strict=True)
     ]
 
 
 def _names(ids: list[int], tokenizer: Tokenizer) -> list[str]:
-    """The vocabulary's own names; ids as numbers where the tokenizer cannot tell them."""
+    """What each token stands for; ids as numbers where the tokenizer cannot tell."""
+    if template_of(tokenizer) is not None:
+        return [str(tokenizer.decode([token], skip_special_tokens=False)) for token in ids]
     words = vocabulary(tokenizer)
-    backend: Any = getattr(words, "backend", words)
-    known = getattr(backend, "id_to_token", None)
+    known = getattr(getattr(words, "backend", words), "id_to_token", None)
     special = {words.bos_id: "<s>", words.eos_id: "</s>"}
-    return [(known(token) if known else None) or special.get(token) or f"<{token}>" for token in ids]
-
-
-def _text(name: str) -> str:
-    """U+2581 stands for a blank in the vocabulary's names."""
-    return name.replace("\u2581", " ")
+    names = [(known(token) if known else None) or special.get(token) or f"<{token}>" for token in ids]
+    # U+2581 stands for a blank in the vocabulary's names.
+    return [name.replace("\u2581", " ") for name in names]

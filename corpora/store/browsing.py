@@ -43,7 +43,7 @@ class BrowsingPart(ReadingPart):
         found = self._read(
             f"SELECT id FROM exchanges WHERE {condition} ORDER BY {by} LIMIT ? OFFSET ?", (*values, limit, offset)
         )
-        return self._exchanges([row[0] for row in found])
+        return self.exchanges([row[0] for row in found])
 
     def walk(self, where: Filter = Filter(), at_once: int = 500) -> Iterator[Exchange]:
         """All matches, the oldest first, read in slices."""
@@ -52,7 +52,7 @@ class BrowsingPart(ReadingPart):
         while rows := self._read(
             f"SELECT id FROM exchanges WHERE id > ? AND {condition} ORDER BY id LIMIT ?", (after, *values, at_once)
         ):
-            yield from self._exchanges([row[0] for row in rows])
+            yield from self.exchanges([row[0] for row in rows])
             after = rows[-1][0]
 
     def ids(self, where: Filter = Filter()) -> list[int]:

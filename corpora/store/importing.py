@@ -66,7 +66,7 @@ class ImportingPart(ChatPart):
             sorted(conversations),
         )
         trees: dict[int, dict[int, Exchange]] = {}
-        for exchange in self._exchanges([row[0] for row in rows]):
+        for exchange in self.exchanges([row[0] for row in rows]):
             trees.setdefault(exchange.conversation_id, {})[exchange.id] = exchange
         for tree in trees.values():
             yield from _branches(tree, wanted)

@@ -16,7 +16,7 @@ AT_ONCE = 500
 class ReadingPart(Connection):
     """Exchanges in a wanted order."""
 
-    def _exchanges(self, ids: Sequence[int]) -> list[Exchange]:
+    def exchanges(self, ids: Sequence[int]) -> list[Exchange]:
         """Those of the exchanges that can be read, in the order of `ids`."""
         slices = (ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE))
         found = {each.id: each for each in chain.from_iterable(self._slice(some) for some in slices)}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from transformers import AutoTokenizer
 
 from corpora.curation import Finding, Fix, Kind, apply, check, check_exchange
 from corpora.dialog import Exchange, Finish, Status
 from corpora.preview import preview
 from corpora.scripts import script_of
 from corpora.secrets import found_secrets, luhn, masked
+from corpora.statistics import token_lengths
 from corpora.store import ImportedDialog, ImportedTurn, Store
 
 
@@ -180,3 +184,22 @@ def test_a_preview_shows_every_token(words: Tokenizer) -> None:
     trained = [piece.text for piece in pieces if piece.trained]
     assert trained == [" ok", " ", "<0xF0>", "<0x9F>", "<0x91>", "<0x8D>", " ", "</s>"]
     assert sum(piece.id in (1, 2) for piece in pieces) == 2
+
+
+def test_lengths_in_tokens(store: Store, words: Tokenizer) -> None:
+    assert token_lengths(store, words) == []
+    add(store, *((f"p{number}", "word " * number) for number in range(1, 60)), ("[INST]", "no"))
+    bars = token_lengths(store, words, bars=5)
+    assert (len(bars), bars[0].start) == (5, 0)
+    assert abs(sum(bar.count for bar in bars) - 60) <= 2
+    assert sum(bar.count for bar in token_lengths(store, words, bars=5, sample=10)) in range(50, 71)
+
+
+def test_a_preview_of_another_form(shared: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(shared / "llama2-tokenizer")
+    tokenizer.chat_template = (
+        "{% for m in messages %}({{ m['content'] }}){% if m['role'] == 'assistant' %}</s>{% endif %}{% endfor %}"
+    )
+    dialog = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    pieces = preview(dialog, tokenizer)
+    assert "".join(piece.text for piece in pieces if piece.trained) == "(b)</s>"

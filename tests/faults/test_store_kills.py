@@ -54,6 +54,7 @@ while True:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(max(300, 15 * KILLS))
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     path, chance, kills = tmp_path / "corpus.db", random.Random(1), 0
     told: list[tuple[str, int, str]] = []
