@@ -6,6 +6,7 @@ Downloads a hub model when it is not on disk yet. Knows nothing of how a model i
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -88,12 +89,14 @@ def resolve(model: str, progress: Progress) -> Source:
     """
     if model == DEMO:
         return Source(DEMO, _demo())
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = _folder(model)
+    if folder is not None:
         return Source(model, _checked(folder.resolve()))
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelNotFound(
-            f"There is no folder {folder}.", data="Nothing was loaded.", remedy="Check the path given as the model."
+            f"There is no folder {model!r:.200}.",
+            data="Nothing was loaded.",
+            remedy="Check the path given as the model.",
         )
     name = hub_name(model)
     if "/" not in name:
@@ -103,6 +106,15 @@ def resolve(model: str, progress: Progress) -> Source:
             remedy=f"Give `demo`, a folder, a hub name (owner/name), or one of {', '.join(NAMES)}.",
         )
     return Source(model, _checked(cached(name) or _download(name, progress)))
+
+
+def _folder(model: str) -> Path | None:
+    """The folder of that name, where there is one; no text that a person types makes this fail."""
+    try:
+        path = Path(model).expanduser()
+        return path if model and path.is_dir() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def _demo() -> Path:
@@ -149,7 +161,8 @@ def _download(name: str, progress: Progress) -> Path:
     try:
         _check_remote(name, progress)
         progress(f"Downloading {name}", None)
-        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+        bar = _bar(name, progress)
+        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=UNWANTED, tqdm_class=bar))
     except hub.GatedRepoError as error:
         raise _gated(name) from error
     except (hub.RepositoryNotFoundError, hub.HFValidationError) as error:
@@ -162,6 +175,27 @@ def _download(name: str, progress: Progress) -> Path:
         raise
     except Exception as error:
         raise _unreachable(name, error) from error
+
+
+def _bar(name: str, progress: Progress) -> Any:
+    """A progress bar for the hub's client that tells `progress` and prints nothing."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """Counts bytes; the client's bar of files is not told."""
+
+        def __init__(self, *values: Any, **options: Any) -> None:
+            options.pop("name", None)
+            super().__init__(*values, **{**options, "file": io.StringIO(), "disable": False})
+
+        def update(self, n: float | None = 1) -> Any:
+            """Count, and tell how far the download is."""
+            told = super().update(n)
+            if self.unit == "B":
+                progress(f"Downloading {name}", min(self.n / self.total, 1.0) if self.total else None)
+            return told
+
+    return Bar
 
 
 def _check_remote(name: str, progress: Progress) -> None:

@@ -91,7 +91,9 @@ def load_base(
         progress("Placing the weights", None)
         base = assemble(empty, opened.arena.to(device), opened.manifest, words)
     base.descriptor = opened.descriptor
-    base.info = msgspec.structs.replace(base.info, load_seconds=time.monotonic() - began, from_cache=opened.from_cache)
+    base.info = msgspec.structs.replace(
+        base.info, name=found.name, load_seconds=time.monotonic() - began, from_cache=opened.from_cache
+    )
     return base
 
 

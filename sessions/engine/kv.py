@@ -49,6 +49,13 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
+    def reserve(self, rows: int) -> None:
+        """Have room for so many rows, where there is any room yet."""
+        for name in ("store_k", "store_v"):
+            store = getattr(self, name)
+            if store is not None and store.shape[0] < rows:
+                setattr(self, name, _grown(store, store, rows, store.shape[2]))
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,13 +95,16 @@ def _grown(old: torch.Tensor | None, like: torch.Tensor, rows: int, capacity: in
 
 
 class KvStore:
-    """All layers' keys and values, and the bookkeeping of rows."""
+    """All layers' keys and values, and the bookkeeping of rows.
 
-    def __init__(self, layers: int, context: int, rows: int = ROWS) -> None:
+    `rows` are reserved at first; single replies are kept in `kept` rows, comparisons take what they need.
+    """
+
+    def __init__(self, layers: int, context: int, rows: int = ROWS, kept: int = ROWS) -> None:
         self.layers = [KvLayer(context, rows) for _ in range(layers)]
         self.cache = Cache(layers=self.layers)
         self.rows = [Row() for _ in range(ROWS)]
-        self.context = context
+        self.context, self.kept = context, kept
         self._clock = 0
 
     def open(self, keys: list[str], ids: list[int]) -> tuple[list[Row], int]:
@@ -148,7 +158,7 @@ class KvStore:
         return best, lengths[best]
 
     def _oldest(self) -> int:
-        return min(range(ROWS), key=lambda index: self.rows[index].used)
+        return min(range(self.kept), key=lambda index: self.rows[index].used)
 
     @torch.inference_mode()
     def _move(self, sources: list[int], first: int, length: int) -> None:
@@ -156,6 +166,7 @@ class KvStore:
         if not moves or not length:
             return
         for layer in self.layers:
+            layer.reserve(first + len(sources))
             for store in (layer.store_k, layer.store_v):
                 if store is not None:
                     taken = [store[source, :, :length].clone() for source, _ in moves]

@@ -91,6 +91,7 @@ class LlamaStep:
         self._inner, self._hidden, self._eps = config.intermediate_size, config.hidden_size, config.rms_norm_eps
         self._layers = [_layer(index, layer, products) for index, layer in enumerate(base.model.model.layers)]
         self._cos, self._sin = _rotations(base, kv.context)
+        self.bytes = sum(_size(product) for product in products.values())
 
     @torch.inference_mode()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
@@ -138,6 +139,11 @@ def _layer(index: int, layer: Any, products: dict[str, Any]) -> Layer:
         layer.input_layernorm.weight,
         layer.post_attention_layernorm.weight,
     )
+
+
+def _size(product: Packed | torch.Tensor) -> int:
+    parts = (product.data, product.absmax) if isinstance(product, Packed) else (product,)
+    return sum(part.numel() * part.element_size() for part in parts)
 
 
 def _rotations(base: LoadedBase, context: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -59,7 +59,9 @@ class LocalEngine:
         self._registry = Registry(paths)
         self._residents = Residents(base.model)
         layers = int(base.model.config.get_text_config().num_hidden_layers)
-        self._kv = KvStore(layers, base.info.context, rows=1 if base.device.type == "cuda" else ROWS)
+        # Untouched memory costs nothing on a CPU; on a GPU two rows let two adapters take turns in a chat.
+        rows, kept = (1, 2) if base.device.type == "cuda" else (ROWS, ROWS)
+        self._kv = KvStore(layers, base.info.context, rows, kept)
         self._forward = Forward(base.model, self._kv, base.device, self._step(paths, progress))
 
     def _step(self, paths: Paths, progress: Progress) -> LlamaStep | None:
@@ -78,7 +80,7 @@ class LocalEngine:
         step = self._forward.step
         return msgspec.structs.replace(
             self.base.info,
-            memory=self.base.manifest.size + self._kv.bytes(),
+            memory=self.base.manifest.size + self._kv.bytes() + (step.bytes if isinstance(step, LlamaStep) else 0),
             compiled=isinstance(step, GraphStep) and step.works,
         )
 

@@ -62,7 +62,7 @@ def logits(base: LoadedBase) -> torch.Tensor:
 
 
 def data_of(paths: Paths) -> Path:
-    (found,) = paths.cache.glob("models/*/base.bin")
+    (found,) = (path for path in paths.cache.glob("models/*/base.bin") if not path.parent.name.endswith("-packed"))
     return found
 
 
