@@ -114,11 +114,11 @@ async def test_stop_keeps_what_has_come(tmp_path: Path) -> None:
     def long(request: Generate, adapter: str) -> str:
         return "word " * 2000
 
-    async with driven(tmp_path, FakeEngine(script=long, pause=0.005), size=(120, 40)) as it:
+    async with driven(tmp_path, FakeEngine(script=long, pause=0.05), size=(120, 40)) as it:
         screen = await open_compare(it)
         screen.question.put("Go on")
         await it.pilot.press("enter")
-        await it.until(lambda: it.shown().count("word") > 20)
+        await it.until(lambda: it.shown().count("word") > 6)
         await it.pilot.press("enter")
         await it.pilot.press("escape")
         await it.until(lambda: not screen.busy and "stopped" in it.shown())

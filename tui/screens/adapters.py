@@ -10,20 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import DataTable, Static
 
-from corpora.errors import LlamaTuiError
 from sessions.errors import AdapterError
 from sessions.protocol import BASE
 from sessions.registry import checked_adapter
 from sessions.workspace import Workspace
 from tui import render
 from tui.messages import AdapterInUseChanged, AdaptersChanged, CorpusChanged, StoreOpened
+from tui.screens.background import background
 from tui.screens.mode import ModeScreen
 from tui.widgets.dialogs import AskLine, Confirm
 from tui.widgets.path_suggester import PathSuggester
@@ -101,15 +100,11 @@ class AdaptersScreen(ModeScreen):
         if not message.ids:
             self.look()
 
-    @work(exclusive=True, group="look")
+    @background("look")
     async def look(self) -> None:
         """Read registry and votes."""
         in_use, opened = self.llama.adapter, self.llama.opened.is_set()
-        try:
-            self.shelf = await asyncio.to_thread(_read, self.llama.workspace, in_use, opened)
-        except (LlamaTuiError, OSError) as error:
-            self.llama.report(error)
-            return
+        self.shelf = await asyncio.to_thread(_read, self.llama.workspace, in_use, opened)
         self.tree_table.show(self.shelf)
         self._show_detail()
         self._show_strength()
@@ -159,32 +154,27 @@ class AdaptersScreen(ModeScreen):
             return self.llama.adapter != BASE
         return True
 
-    @work(group="use", exclusive=True)
+    @background("use")
     async def action_use(self) -> None:
         """Load, probe and answer with this version from now on; the base is never reloaded."""
         if (chosen := self.tree_table.chosen) is not None:
             await self._use(chosen)
 
     async def _use(self, adapter: str) -> None:
-        try:
-            await self.llama.use_adapter(adapter)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.llama.notify(f"The chat answers with {adapter} now.", timeout=3)
+        await self.llama.use_adapter(adapter)
+        self.llama.notify(f"The chat answers with {adapter} now.", timeout=3)
 
-    @work(group="use", exclusive=True)
+    @background("use")
     async def action_rollback(self) -> None:
         """Back to what the current version of this name was made from."""
         name = self._chosen_name()
         if name is None:
             return
         in_use = self.llama.adapter.startswith(f"{name}/")
-        parent = await self._ask_registry(lambda: self.llama.workspace.registry.rollback(name))
-        if parent is not None:
-            if in_use:
-                await self._use(parent)
-            self.llama.notify(f"{name} stands at {parent}.", timeout=3)
+        parent = await self._changed(lambda: self.llama.workspace.registry.rollback(name))
+        if in_use:
+            await self._use(parent)
+        self.llama.notify(f"{name} stands at {parent}.", timeout=3)
 
     def action_mark(self) -> None:
         """Mark for a comparison."""
@@ -216,7 +206,7 @@ class AdaptersScreen(ModeScreen):
         self._show_strength()
         self.llama.tell(AdapterInUseChanged(self.llama.adapter, chat.strength))
 
-    @work(group="change", exclusive=True)
+    @background("change")
     async def action_rename(self) -> None:
         """Another name for all versions."""
         name = self._chosen_name()
@@ -228,14 +218,11 @@ class AdaptersScreen(ModeScreen):
             return
         in_use = self.llama.adapter
 
-        def rename() -> str:
-            self.llama.workspace.registry.rename(name, new)
-            return new
-
-        if await self._ask_registry(rename) and in_use.startswith(f"{name}/"):
+        await self._changed(lambda: self.llama.workspace.registry.rename(name, new))
+        if in_use.startswith(f"{name}/"):
             await self._use(f"{new}/{in_use.removeprefix(f'{name}/')}")
 
-    @work(group="change", exclusive=True)
+    @background("change")
     async def action_remove(self) -> None:
         """Remove one version, after a question; the one in use is refused."""
         chosen = self.tree_table.chosen
@@ -247,9 +234,9 @@ class AdaptersScreen(ModeScreen):
         question = f"{chosen} is removed from the disk. What it has learned from stays in the corpus."
         answer = await self.app.push_screen_wait(Confirm("Remove a version?", question, yes="Remove", no="Keep it"))
         if answer is True:
-            await self._ask_registry(lambda: self.llama.workspace.registry.remove(chosen))
+            await self._changed(lambda: self.llama.workspace.registry.remove(chosen))
 
-    @work(group="change", exclusive=True)
+    @background("change")
     async def action_import(self) -> None:
         """Copy a PEFT folder in as the next version of a name."""
         hint = "A PEFT folder: adapter_config.json and adapter_model.safetensors. → completes the path."
@@ -261,11 +248,10 @@ class AdaptersScreen(ModeScreen):
         hint = "Its name here. A name that is there already gets a new version."
         name = await self.app.push_screen_wait(AskLine("Name", _proposed(path), hint=hint, check=checked_adapter))
         if name:
-            made = await self._ask_registry(lambda: self.llama.workspace.registry.import_folder(path, name))
-            if made is not None:
-                self.llama.notify(f"{made} is here. u uses it.")
+            made = await self._changed(lambda: self.llama.workspace.registry.import_folder(path, name))
+            self.llama.notify(f"{made} is here. u uses it.")
 
-    @work(group="change", exclusive=True)
+    @background("change")
     async def action_export(self) -> None:
         """Copy a version out as a PEFT folder."""
         chosen = self.tree_table.chosen
@@ -277,17 +263,12 @@ class AdaptersScreen(ModeScreen):
         typed = await self.app.push_screen_wait(AskLine(f"Export {chosen}", proposed, hint=hint, suggester=suggester))
         if typed:
             target = _path(typed)
-            written = await self._ask_registry(lambda: self.llama.workspace.registry.export(chosen, target))
-            if written is not None:
-                self.llama.notify(f"Written to {written}.")
+            await asyncio.to_thread(self.llama.workspace.registry.export, chosen, target)
+            self.llama.notify(f"Written to {target}.")
 
-    async def _ask_registry(self, change: Callable[[], Result]) -> Result | None:
-        """Run one change in a thread, tell it, or report why not."""
-        try:
-            result = await asyncio.to_thread(change)
-        except (LlamaTuiError, OSError) as error:
-            self.llama.report(error)
-            return None
+    async def _changed(self, change: Callable[[], Result]) -> Result:
+        """Change the registry in a thread, then tell it."""
+        result = await asyncio.to_thread(change)
         self.llama.tell(AdaptersChanged())
         return result
 

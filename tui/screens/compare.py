@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -23,6 +22,7 @@ from sessions.errors import Failure
 from sessions.protocol import BASE, AnyEvent, ColumnEnded, Failed, Prefilled, Token
 from tui import render
 from tui.messages import AdaptersChanged, CorpusChanged, PromptHandedOver, StoreOpened
+from tui.screens.background import background
 from tui.screens.mode import ModeScreen
 from tui.widgets.dialogs import Confirm
 from tui.widgets.reply_column import Answers, ColumnHead, Question, ReplyColumn
@@ -138,7 +138,7 @@ class CompareScreen(ModeScreen):
         self.question.put(message.prompt)
         self.action_again()
 
-    @work(exclusive=True, group="offer")
+    @background("offer")
     async def offer(self) -> None:
         """Fill the choices: the base and every version; at first the base against what is in use."""
         registry = self.llama.workspace.registry
@@ -184,7 +184,7 @@ class CompareScreen(ModeScreen):
         elif self.question.text.strip():
             self.ask()
 
-    @work(exclusive=True, group="ask")
+    @background("ask")
     async def ask(self) -> None:
         """Stream both replies to their end."""
         prompt = self.question.text.strip()
@@ -291,7 +291,7 @@ class CompareScreen(ModeScreen):
                 return self.comparison is not None and not self.busy
         return True
 
-    @work(exclusive=True, group="vote")
+    @background("vote")
     async def action_vote(self, choice: str) -> None:
         """Save the vote, name the columns, show the tally. Left or right also makes a preference pair."""
         comparison = self.comparison
@@ -300,17 +300,16 @@ class CompareScreen(ModeScreen):
         vote = Vote(choice)
         try:
             await comparison.cast(self.llama.workspace.store, vote)
-        except LlamaTuiError as error:
+        except LlamaTuiError:
             comparison.vote = None
-            self.llama.report(error)
-            return
+            raise
         for place, head in enumerate(self.heads):
             head.reveal(winner=vote is (Vote.LEFT, Vote.RIGHT)[place])
         self.llama.tell(CorpusChanged())
         await self._show_tally()
         self.refresh_bindings()
 
-    @work(exclusive=True, group="tally")
+    @background("tally")
     async def show_tally(self) -> None:
         """The votes between the chosen two."""
         await self._show_tally()
@@ -319,11 +318,7 @@ class CompareScreen(ModeScreen):
         if not self.llama.opened.is_set():
             return
         left, right = self.pair
-        try:
-            votes = await asyncio.to_thread(counted, self.llama.workspace.store, left, right)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            return
+        votes = await asyncio.to_thread(counted, self.llama.workspace.store, left, right)
         comparison = self.comparison
         if comparison is not None and comparison.vote is not None:
             self._say(Content(f"{chosen(comparison)} ") + told(votes) + Content("  n: next prompt"))

@@ -10,7 +10,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -18,10 +17,10 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from corpora.dialog import Exchange, Status
-from corpora.errors import LlamaTuiError
-from corpora.store import Filter, Stats, Store
+from corpora.store import Filter, Store
 from tui import render
 from tui.messages import CorpusChanged, RunEnded, StoreOpened
+from tui.screens.background import background
 from tui.screens.transferring import Transferring
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
 from tui.widgets.exchange_table import PAGE, ExchangeTable
@@ -148,18 +147,14 @@ class CorpusScreen(Transferring):
 
     # looking
 
-    @work(exclusive=True, group="look")
+    @background("look")
     async def look(self, *, from_top: bool = False) -> None:
         """Read the matches anew; the cursor stays on its exchange, or at its row where that one is gone."""
         if not self.llama.opened.is_set():
             return
         self._stale = False
-        try:
-            read = await asyncio.to_thread(_read, self.store, self._look(from_top))
-            self._show(read)
-            self._show_counts(await asyncio.to_thread(self.store.stats))
-        except LlamaTuiError as error:
-            self.llama.report(error)
+        self._show(await asyncio.to_thread(_read, self.store, self._look(from_top)))
+        self.filters.show_counts(await asyncio.to_thread(self.store.stats))
 
     def _look(self, from_top: bool) -> Look:
         table, where = self.table, self.filters.where
@@ -173,19 +168,13 @@ class CorpusScreen(Transferring):
         self.filters.show_found(read.count, self.table.selected)
         self.query_one("#inbox-line", Static).update(self._inbox_line(read.count))
 
-    def _show_counts(self, stats: Stats) -> None:
-        self.filters.show_counts(stats)
-
-    @work(group="pages")
+    @background("pages", exclusive=False)
     async def on_exchange_table_page_wanted(self, message: ExchangeTable.PageWanted) -> None:
         """Bring a page that was scrolled to."""
-        store, where, order = self.llama.workspace.store, self.filters.where, self.order
-        try:
-            rows = await asyncio.to_thread(store.page, where, limit=PAGE, offset=message.page * PAGE, order=order)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.table.fill(message.page, message.generation, rows)
+        where, order = self.filters.where, self.order
+        offset = message.page * PAGE
+        rows = await asyncio.to_thread(self.store.page, where, limit=PAGE, offset=offset, order=order)
+        self.table.fill(message.page, message.generation, rows)
 
     def on_exchange_table_cursor_moved(self, message: ExchangeTable.CursorMoved) -> None:
         """Show the exchange in full once the cursor rests."""
@@ -194,18 +183,13 @@ class CorpusScreen(Transferring):
         exchange = message.exchange
         self._pause = self.set_timer(LOOK, lambda: self.read_whole(exchange))
 
-    @work(exclusive=True, group="detail")
+    @background("detail")
     async def read_whole(self, exchange: Exchange | None) -> None:
         """The dialog above an exchange, and what has learned it."""
         if exchange is None:
             self.detail.show(None)
             return
-        store = self.llama.workspace.store
-        try:
-            shown = await asyncio.to_thread(_whole, store, exchange)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            return
+        shown = await asyncio.to_thread(_whole, self.store, exchange)
         self.detail.show(shown)
         if self.tokens_shown:
             self.preview_tokens(shown)

@@ -9,14 +9,13 @@ import asyncio
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 
 from corpora.dialog import Exchange, Status
-from corpora.errors import LlamaTuiError
 from corpora.store import Store
 from tui import render
 from tui.messages import CorpusChanged
+from tui.screens.background import background
 from tui.screens.mode import ModeScreen
 from tui.widgets.dialogs import AskLine, Confirm, EditText, Reading
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
@@ -77,12 +76,8 @@ class Curating(ModeScreen):
         return (self.table.current.id,) if self.table.current else ()
 
     async def change(self, what: str, write: Callable[[], object], ids: tuple[int, ...] = ()) -> None:
-        """Write in a thread; tell it when it is on disk, or say why it is not."""
-        try:
-            await asyncio.to_thread(write)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            return
+        """Write in a thread; tell it when it is on disk."""
+        await asyncio.to_thread(write)
         if what:
             self.llama.notify(what, timeout=2)
         await self.refresh_chat(ids)
@@ -95,12 +90,16 @@ class Curating(ModeScreen):
 
     # verdicts
 
-    @work(group="write")
-    async def action_verdict(self, status: str) -> None:
-        """Keep, reject, defer or reopen; many at once are asked about first."""
-        ids, verdict = self.targets, Status(status)
-        if not ids:
-            return
+    def action_verdict(self, status: str) -> None:
+        """Keep, reject, defer or reopen; the inbox goes on at once, so that no key is waited for."""
+        if ids := self.targets:
+            self.judge(ids, Status(status))
+            if self.has_class("-inbox"):
+                self.table.action_move(1)
+
+    @background("verdicts", exclusive=False)
+    async def judge(self, ids: tuple[int, ...], verdict: Status) -> None:
+        """Write a verdict; many at once are asked about first."""
         if len(ids) > MANY and not await self._sure(len(ids), verdict):
             return
         what = f"{len(ids):,} {WORDS[verdict]}" if len(ids) > 1 else ""
@@ -113,7 +112,7 @@ class Curating(ModeScreen):
         answer = await self.app.push_screen_wait(Confirm("Many at once", question))
         return answer is True
 
-    @work(group="write", exclusive=True)
+    @background("write")
     async def action_correct(self) -> None:
         """Rewrite the reply; it is kept, the original stays, and the two make a preference pair."""
         exchange = self.table.current
@@ -124,7 +123,7 @@ class Curating(ModeScreen):
             done = "Corrected and kept; the original stays, and the two make a preference pair."
             await self.change(done, lambda: self.store.correct(exchange.id, text), (exchange.id,))
 
-    @work(group="write", exclusive=True)
+    @background("write")
     async def action_edit_prompt(self) -> None:
         """Change the prompt of the stored exchange."""
         exchange = self.table.current
@@ -134,7 +133,7 @@ class Curating(ModeScreen):
         if text is not None and text != exchange.prompt:
             await self.change("Prompt changed.", lambda: self.store.edit_prompt(exchange.id, text), (exchange.id,))
 
-    @work(group="write", exclusive=True)
+    @background("write")
     async def action_note(self) -> None:
         """A note of one's own, never trained on."""
         exchange = self.table.current
@@ -144,7 +143,7 @@ class Curating(ModeScreen):
         if text is not None:
             await self.change("", lambda: self.store.set_note(exchange.id, text), (exchange.id,))
 
-    @work(group="write", exclusive=True)
+    @background("write")
     async def action_tags(self) -> None:
         """Tags of the exchange, or of all marked ones."""
         ids, exchange = self.targets, self.table.current
@@ -156,14 +155,10 @@ class Curating(ModeScreen):
             tags = tuple(dict.fromkeys(tag for word in typed.replace(",", " ").split() if (tag := word.lstrip("#"))))
             await self.change("", lambda: self.store.set_tags(ids, tags), ids)
 
-    @work(group="write", exclusive=True)
+    @background("undo", exclusive=False)
     async def action_undo(self) -> None:
         """Take the last action back, whichever screen it came from."""
-        try:
-            undone = await asyncio.to_thread(self.store.undo)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            return
+        undone = await asyncio.to_thread(self.store.undo)
         self.llama.notify(f"Taken back: {undone}" if undone else "There is nothing to take back.", timeout=3)
         await self.refresh_chat(())
         self.llama.tell(CorpusChanged())
@@ -174,17 +169,13 @@ class Curating(ModeScreen):
 
     # many
 
-    @work(group="select", exclusive=True)
+    @background("select")
     async def action_select_all(self) -> None:
         """Mark all that the filter shows; again: none."""
         if len(self.table.selected) >= self.table.count:
             self.table.select(())
             return
-        where = self.filters.where
-        try:
-            self.table.select(await asyncio.to_thread(self.store.ids, where))
-        except LlamaTuiError as error:
-            self.llama.report(error)
+        self.table.select(await asyncio.to_thread(self.store.ids, self.filters.where))
 
     # looking closer
 
@@ -196,26 +187,22 @@ class Curating(ModeScreen):
         elif self.table.current is not None:
             self.read_tokens(self.table.current)
 
-    @work(exclusive=True, group="tokens")
+    @background("tokens")
     async def read_tokens(self, exchange: Exchange) -> None:
         """The dialog above, then the preview."""
         path = await asyncio.to_thread(self.store.path_to, exchange.id)
         self.preview_tokens(Shown(exchange, path, ()))
 
-    @work(exclusive=True, group="tokens")
+    @background("tokens")
     async def preview_tokens(self, shown: Shown) -> None:
         """Encode in a thread, as training would."""
         model = self.llama.client.model
         self.detail.show_tokens(await asyncio.to_thread(token_preview, model, shown))
 
-    @work(group="stats", exclusive=True)
+    @background("stats")
     async def action_statistics(self) -> None:
         """Counts and bars over everything."""
-        try:
-            parts = await asyncio.to_thread(statistics, self.store)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-            return
+        parts = await asyncio.to_thread(statistics, self.store)
         await self.app.push_screen_wait(Reading("The corpus in figures", parts))
 
 

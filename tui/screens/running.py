@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 
 from corpora.errors import LlamaTuiError
 from sessions import launch
 from sessions.training.runs import RunState
+from tui.screens.background import background
 from tui.screens.mode import ModeScreen
 from tui.widgets.dialogs import Confirm
 from tui.widgets.train_setup import TrainSetup
@@ -57,7 +57,7 @@ class Running(ModeScreen):
         }
         return possible.get(action, True)
 
-    @work(exclusive=True, group="start")
+    @background("start")
     async def on_train_setup_start_wanted(self, message: TrainSetup.StartWanted) -> None:
         """Freeze the data, have the host train."""
         try:
@@ -68,18 +68,17 @@ class Running(ModeScreen):
                 recipe=message.recipe,
                 parent=message.parent,
             )
-        except LlamaTuiError as error:
-            self.llama.report(error)
+        except LlamaTuiError:
             self.list_runs()
-            return
+            raise
         self.follow(run)
 
-    @work(group="stop")
+    @background("stop", exclusive=False)
     async def action_stop(self) -> None:
         """End the run early; what it has learned is published."""
         await self._stop(save=True)
 
-    @work(group="stop", exclusive=True)
+    @background("stop")
     async def action_cancel(self) -> None:
         """Give the run up, after a question."""
         question = "The run ends and nothing is published. To keep what it has learned, stop and save (s) instead."
@@ -90,36 +89,24 @@ class Running(ModeScreen):
     async def _stop(self, *, save: bool) -> None:
         if self.shown is None:
             return
-        try:
-            await self.llama.client.stop_run(self.shown.id, save=save)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.llama.notify("Stopping after this step." if save else "Cancelling after this step.", timeout=3)
+        await self.llama.client.stop_run(self.shown.id, save=save)
+        self.llama.notify("Stopping after this step." if save else "Cancelling after this step.", timeout=3)
 
-    @work(group="start", exclusive=True)
+    @background("start")
     async def action_resume(self) -> None:
         """Go on from the last checkpoint."""
         if self.shown is None:
             return
-        try:
-            await launch.resume_run(self.llama.client, self.shown.id)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.follow(self.shown.id)
+        await launch.resume_run(self.llama.client, self.shown.id)
+        self.follow(self.shown.id)
 
-    @work(group="use", exclusive=True)
+    @background("use")
     async def action_use(self) -> None:
         """Answer with the new version from now on."""
         if self.shown is None or self.shown.published is None:
             return
-        try:
-            await self.llama.use_adapter(self.shown.published.adapter)
-        except LlamaTuiError as error:
-            self.llama.report(error)
-        else:
-            self.llama.notify(f"The chat answers with {self.shown.published.adapter} now.")
+        await self.llama.use_adapter(self.shown.published.adapter)
+        self.llama.notify(f"The chat answers with {self.shown.published.adapter} now.")
 
     async def action_compare(self) -> None:
         """Ask the new version and its parent side by side."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import psutil
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -36,6 +35,7 @@ from tui.messages import (
     RunEventHappened,
     StoreOpened,
 )
+from tui.screens.background import background
 from tui.screens.running import Running
 from tui.widgets.loss_plot import LossPlot
 from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
@@ -160,7 +160,7 @@ class TrainScreen(Running):
         self.list_runs()
         self.read_preview()
 
-    @work(exclusive=True, group="runs")
+    @background("runs")
     async def list_runs(self) -> None:
         """All runs; the first look shows the one that is going on."""
         first = not self._states
@@ -184,7 +184,7 @@ class TrainScreen(Running):
         with self.prevent(OptionList.OptionHighlighted):
             self.runs_list.highlighted = ids.index(run) if run in ids else 0
 
-    @work(exclusive=True, group="preview")
+    @background("preview")
     async def read_preview(self) -> None:
         """What Start would take, once the typing pauses; then what that needs."""
         if not self.llama.opened.is_set():

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
 from corpora import transfer
-from corpora.errors import LlamaTuiError
 from corpora.store import Branch
 from corpora.transfer import ImportProgress, ImportReport
 from tui import render
 from tui.messages import CorpusChanged
+from tui.screens.background import background
 from tui.screens.curating import Curating
 from tui.widgets.file_dialogs import ExportDialog, ExportWanted, ImportDialog, ImportTold, ImportWanted, now
 
@@ -40,18 +39,16 @@ class Transferring(Curating):
             """Only the newest figure counts."""
             return isinstance(message, Transferring.ImportWent)
 
-    @work(group="transfer", exclusive=True)
+    @background("transfer")
     async def action_import(self) -> None:
         """Ask for a file, bring it in, list what was refused; a dry run can be followed by the real one."""
         wanted: ImportWanted | None = await self.app.push_screen_wait(ImportDialog())
         while wanted is not None:
             report = await self._import(wanted)
-            if report is None:
-                return
             again = await self.app.push_screen_wait(ImportTold(report, wanted))
             wanted = now(wanted) if again else None
 
-    async def _import(self, wanted: ImportWanted) -> ImportReport | None:
+    async def _import(self, wanted: ImportWanted) -> ImportReport:
         def went(progress: ImportProgress) -> None:
             self.post_message(self.ImportWent(progress))
 
@@ -66,9 +63,6 @@ class Transferring(Curating):
                 dry_run=wanted.dry_run,
                 progress=went,
             )
-        except (LlamaTuiError, OSError) as error:
-            self.llama.report(error)
-            return None
         finally:
             self.say_task("")
         if not wanted.dry_run:
@@ -80,7 +74,7 @@ class Transferring(Curating):
         if self.query_one("#task-line").display:
             self.say_task(f"Reading {render.line(str(message.progress.path), 60)}: {message.progress.rows:,} rows")
 
-    @work(group="transfer", exclusive=True)
+    @background("transfer")
     async def action_export(self) -> None:
         """Ask for a file and a format, write it whole."""
         proposed = self.llama.workspace.paths.exports / "corpus.jsonl"
@@ -90,9 +84,6 @@ class Transferring(Curating):
         self.say_task(f"Writing {render.line(str(wanted.path), 60)} …")
         try:
             rows, left_out = await asyncio.to_thread(self._export, wanted)
-        except (LlamaTuiError, OSError) as error:
-            self.llama.report(error)
-        else:
             self.llama.notify(_told(rows, left_out, wanted.path), timeout=10)
         finally:
             self.say_task("")
