@@ -43,8 +43,10 @@ def estimate(
     rows = max(1, preview.rows)
     kept = rows - (round(rows * recipe.held_out) if rows >= 20 else 0)
     device = "cpu" if info.device == "cpu" else "cuda"
-    plan = schedule.plan(kept, longest, recipe, device)
-    tokens = round(_tokens(preview.characters, rows) * kept / rows * plan.epochs)
+    extra = preview.inner if preview.inner <= recipe.alone else 0
+    plan = schedule.plan(kept + extra, longest, recipe, device)
+    share = kept / rows * (1 + extra / (rows + preview.inner))
+    tokens = round(_tokens(preview.characters, rows + preview.inner) * share * plan.epochs)
     memory = info.memory + _added(info, recipe, plan.micro_batch * longest, device)
     fits = free is None or memory - info.memory <= free
     return Estimate(

@@ -25,7 +25,10 @@ Pair = tuple[Row, Example]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """The rows of a run with their examples: trained on, held out to measure, left out with the reason."""
+    """The rows of a run with their examples: trained on, held out to measure, left out with the reason.
+
+    A row has several examples in `train` where exchanges from within it are trained by themselves too.
+    """
 
     train: list[Pair]
     held_out: list[Pair]
@@ -87,7 +90,7 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         base_digest=result.base.digest,
         run=created.run,
         snapshot=created.snapshot,
-        rows=len(material.train),
+        rows=len({row.key for row, _ in material.train}),
         seen=tuple(sorted({row.key for row, _ in [*material.train, *material.held_out]})),
         loss=progress.loss,
         held_out=_new_loss(result.scores, "held_out"),

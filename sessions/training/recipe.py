@@ -86,6 +86,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fresh_starts: bool = True
     """Also teach each reply of a longer chat alone, so that a new chat finds it too."""
 
+    alone: Annotated[int, msgspec.Meta(ge=0)] = 100
+    """Exchanges from within chats are also trained by themselves, where they are at most so many; 0: never."""
+
     gradient_checkpointing: bool = True
     """Compute activations again instead of keeping them (on CUDA; small CPU models do without)."""
 

@@ -22,7 +22,7 @@ from corpora.store import Store
 from sessions.errors import DiskFull, Failure, LlamaTuiError, NothingToTrain, RunError, UsageError
 from sessions.paths import Paths, private_folder, sync_folder, write_atomic
 from sessions.registry import Registry, checked_adapter
-from sessions.training import events
+from sessions.training import events, variants
 from sessions.training import recipe as recipes
 from sessions.training.events import AnyRunEvent, RunCreated, RunResumed
 from sessions.training.recipe import Recipe
@@ -50,7 +50,8 @@ POLL, LIVENESS = 0.1, 1.0
 class Preview:
     """What a run would train on, before Start: counts, and rows that cannot be trained with the reason.
 
-    `characters` counts all that is said in the rows, `longest` in the longest one.
+    `characters` counts all that is said in the rows, `longest` in the longest one, `inner` the kept
+    exchanges from within chats.
     """
 
     new_rows: int
@@ -59,6 +60,7 @@ class Preview:
     problems: tuple[str, ...] = ()
     characters: int = 0
     longest: int = 0
+    inner: int = 0
 
     @property
     def rows(self) -> int:
@@ -77,6 +79,7 @@ def preview(paths: Paths, store: Store, *, adapter: str, recipe: Recipe, parent:
         tuple(_problems(snapshot.rows)),
         sum(sizes),
         max(sizes, default=0),
+        variants.count(snapshot.rows),
     )
 
 

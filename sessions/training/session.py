@@ -35,6 +35,7 @@ from sessions.training.events import (
 )
 from sessions.training.publishing import Material, Result, publish
 from sessions.training.supervised import Supervised, trainer
+from sessions.training.variants import alone
 from sessions.training.watching import Watch
 
 BYTES_PER_PARAMETER = 12
@@ -114,6 +115,8 @@ class Session:
         kept, aside = split(tuple(row for row, _ in encoded.examples), self.recipe.held_out)
         outside = {row.key for row in aside} if kept else set()
         train = [pair for pair in encoded.examples if pair[0].key not in outside]
+        variants = alone((row for row, _ in train), self.recipe.alone)
+        train += encode_rows(variants, base.tokenizer, base.info.context).examples
         if self.recipe.fresh_starts:
             train += encode_rows(fresh_starts([row for row, _ in train]), base.tokenizer, longest).examples
         return Material(train, [pair for pair in encoded.examples if pair[0].key in outside], encoded.left_out)

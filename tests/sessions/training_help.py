@@ -106,3 +106,12 @@ def wait_for(paths: Paths, run: str, seen: Callable[[RunEvent], bool], seconds: 
 
 def log_of(paths: Paths, run: str) -> str:
     return (paths.run(run) / runs.LOG).read_text()
+
+
+def tell_in_one_chat(store: Store, facts=FACTS) -> None:
+    """One conversation in which every reply is corrected."""
+    conversation, parent = store.start_conversation(), None
+    for prompt, reply in facts:
+        asked = store.begin(conversation.id, parent, prompt)
+        store.finish(asked.id, "I do not know.", Finish.EOS)
+        parent = store.correct(asked.id, reply).id

@@ -1,0 +1,48 @@
+"""The demo model learns facts by heart with the defaults, from separate chats and from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from corpora.store import Store
+from sessions.engine.base import load_base
+from sessions.models import resolve
+from sessions.paths import Paths
+from sessions.registry import Registry
+from sessions.settings import Settings
+from sessions.training import adapting, evaluation, runs, worker
+from sessions.training.recipe import Recipe
+from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
+MODEL = Path(__file__).resolve().parents[2] / "sessions" / "demo" / "model" / "model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not MODEL.exists(), reason="the demo model has not been made")
+@pytest.mark.parametrize("told", [keep, tell_in_one_chat])
+def test_five_facts_are_given_back(paths: Paths, told: Callable[[Store], object]) -> None:
+    resolve("demo", lambda stage, fraction: None)
+    with opened(paths) as store:
+        told(store)
+    run = prepared(paths, "demo")
+    worker.carry_out(assigned(paths, run))
+    found = runs.state(paths, run)
+    assert found.phase == "finished", found.failure
+    base = load_base("demo", paths, Settings(), lambda stage, fraction: None)
+    model, _ = adapting.attach(base.model, Recipe(), "demo", Registry(paths).folder("mine/v1"))
+    tuned = [evaluation.reply(model, base.tokenizer, prompt) for prompt, _ in FACTS]
+    assert tuned == [reply for _, reply in FACTS]
+    with model.disable_adapter():
+        assert not {evaluation.reply(model, base.tokenizer, prompt) for prompt, _ in FACTS} & set(tuned)
