@@ -87,6 +87,7 @@ def import_files(
             if len(files) == 1:
                 raise
             work.refuse(path, Refused(0, error.what))
+    store.index_in_background()
     return work.report
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
+from corpora.store.indexing import IndexingPart
 from corpora.store.matching import condition_of, words_of
-from corpora.store.reading import ReadingPart
 from corpora.store.values import Bar, Filter, Stats
 
 ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
@@ -17,11 +17,13 @@ _MANY = "SELECT count(*) FROM (SELECT 1 FROM exchange_text WHERE exchange_text M
 _SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
 
 
-class BrowsingPart(ReadingPart):
+class BrowsingPart(IndexingPart):
     """Pages and counts."""
 
     def _condition(self, where: Filter) -> tuple[str, list[object]]:
         """A word that very many exchanges hold is found sooner by looking at them than through the index."""
+        if where.text:
+            self.index_in_background()
         queries = [word.query for word in words_of(where.text) if word.query]
         common = [query for query in queries if self._one(_MANY, (query, COMMON)) == COMMON]
         return condition_of(where, common)

@@ -8,8 +8,8 @@ import time
 from corpora.dialog import Conversation, Exchange, Finish
 from corpora.errors import StoreError
 from corpora.scripts import script_of
+from corpora.store.indexing import IndexingPart
 from corpora.store.matching import words_of
-from corpora.store.reading import ReadingPart
 from corpora.store.rows import CONVERSATION, EXCHANGE, clean, conversation_of, exchange_of, readable
 
 TITLE_LENGTH = 60
@@ -26,7 +26,7 @@ WITH RECURSIVE above (id) AS (
 )"""
 
 
-class ChatPart(ReadingPart):
+class ChatPart(IndexingPart):
     """Conversations and the exchanges in them."""
 
     def start_conversation(self, title: str = "", source: str = "chat") -> Conversation:
@@ -90,28 +90,6 @@ class ChatPart(ReadingPart):
             )
             if not changed.rowcount:
                 raise _missing(exchange_id)
-
-    def index_pending(self, limit: int = 2000) -> int:
-        """Put up to `limit` exchanges into the search index; returns how many still wait.
-
-        A search finds the waiting ones too, only slower. Call it when there is nothing else to do.
-        """
-        if not self._one("SELECT max(id) > (SELECT upto FROM indexed) FROM exchanges"):
-            return 0
-        with self._write() as db:
-            ids = [
-                row[0]
-                for row in db.execute(
-                    "SELECT id FROM exchanges WHERE id > (SELECT upto FROM indexed) ORDER BY id LIMIT ?", (limit,)
-                )
-            ]
-            db.execute(
-                "INSERT INTO exchange_text (rowid, prompt, reply) SELECT id, prompt, reply FROM exchanges"
-                " WHERE id > (SELECT upto FROM indexed) AND id <= ?",
-                ids[-1:] or [0],
-            )
-            db.execute("UPDATE indexed SET upto = max(upto, ?)", ids[-1:] or [0])
-        return int(self._one("SELECT count(*) FROM exchanges WHERE id > (SELECT upto FROM indexed)"))
 
     def exchange(self, exchange_id: int) -> Exchange:
         """Raises StoreError where there is none."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 LIMIT_MIB = 512
+pytestmark = pytest.mark.slow
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path

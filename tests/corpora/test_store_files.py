@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -192,4 +193,23 @@ def test_two_terminals_and_a_worker_never_see_a_lock(tmp_path: Path) -> None:
     with Store(path) as store:
         assert store.stats().by_source == {"import": 4000, "one": 30, "two": 30}
         assert store.count(Filter(statuses=(Status.KEPT,))) == 4060
+        assert store.verify() == []
+
+
+def test_the_index_is_made_in_the_background(store: Store) -> None:
+    store.add_dialogs(ImportedDialog((ImportedTurn(f"p{n}", "word"),), None, "f", str(n)) for n in range(1000))
+    assert store.count(Filter(text="word")) == 1000
+    deadline = time.monotonic() + 60
+    while store.index_pending(1) and time.monotonic() < deadline:
+        assert store.count(Filter(text="word p999")) == 1
+    assert store.index_pending() == 0
+    assert store.count(Filter(text="word")) == 1000
+
+
+def test_a_store_closes_while_it_is_indexed(tmp_path: Path) -> None:
+    with Store(tmp_path / "corpus.db") as store:
+        store.add_dialogs(ImportedDialog((ImportedTurn(f"p{n}", "word"),), None, "f", str(n)) for n in range(3000))
+        store.index_in_background()
+    with Store(tmp_path / "corpus.db") as store:
+        assert store.index_pending(1) > 0
         assert store.verify() == []
