@@ -69,9 +69,9 @@ def _save(model: Any, folder: Path) -> None:
 def _figures(folder: Path) -> dict[str, str]:
     """Every figure of the card; prints what went wrong."""
     tokenizer = _tokenizer(folder)
-    known, other = measure.known_cases(800), measure.other_cases(600)
+    known, other = measure.known_cases(500), measure.other_cases(400)
     sets = {"known": known, "other": other, "unseen": measure.unseen_cases()}
-    sets["history"] = measure.with_history(known, 300)
+    sets["history"] = measure.with_history(known, 200)
     figures = {}
     for name, four_bit in (("bf16", False), ("nf4", True)):
         model = measure.load(folder, four_bit)
