@@ -18,7 +18,7 @@ from sessions.engine import skeleton, source
 from sessions.engine.arena import Arena, Manifest
 from sessions.engine.contract import Loader, Progress
 from sessions.engine.errors import memory_errors
-from sessions.engine.store import Store
+from sessions.engine.store import Opened, Store
 from sessions.engine.words import Words, read_words
 from sessions.models import Source, resolve
 from sessions.paths import Paths
@@ -77,23 +77,23 @@ def load_base(
     found = resolve(model, progress)
     device = device or best_device()
     dtype = dtype or best_dtype(device)
-    quantization = settings.quantization
     progress("Reading the model", None)
     config = skeleton.read_config(found.folder)
     words = read_words(found.folder, config)
-    empty = skeleton.build(config, quantization, dtype)
+    empty = skeleton.build(config, settings.quantization, dtype)
+    fill = partial(
+        source.quantize_into, folder=found.folder, model=empty, dtype=dtype, device=device, progress=progress
+    )
     with memory_errors("loading the model", "Nothing was loaded."):
-        fill = partial(
-            source.quantize_into, folder=found.folder, model=empty, dtype=dtype, device=device, progress=progress
-        )
-        store = _store(found, quantization, dtype, device, paths=paths, progress=progress)
-        opened = store.open(fill)
+        opened = _store(found, settings.quantization, dtype, device, paths=paths, progress=progress).open(fill)
         progress("Placing the weights", None)
         base = assemble(empty, opened.arena.to(device), opened.manifest, words)
+    return _finished(base, found, opened, time.monotonic() - began)
+
+
+def _finished(base: LoadedBase, found: Source, opened: Opened, seconds: float) -> LoadedBase:
     base.descriptor = opened.descriptor
-    base.info = msgspec.structs.replace(
-        base.info, name=found.name, load_seconds=time.monotonic() - began, from_cache=opened.from_cache
-    )
+    base.info = msgspec.structs.replace(base.info, name=found.name, load_seconds=seconds, from_cache=opened.from_cache)
     return base
 
 

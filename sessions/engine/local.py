@@ -15,8 +15,8 @@ import torch
 
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
-from sessions.engine import adapters, llama, share
-from sessions.engine.adapters import Adapter, Residents, Timer
+from sessions.engine import llama, lora, share
+from sessions.engine.adapters import Residents
 from sessions.engine.base import LoadedBase
 from sessions.engine.contract import Progress, Step
 from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
@@ -26,6 +26,7 @@ from sessions.engine.forward import Forward
 from sessions.engine.graphs import GraphStep
 from sessions.engine.kv import ROWS, KvStore
 from sessions.engine.llama import LlamaStep
+from sessions.engine.lora import Adapter
 from sessions.engine.sampling import Sampler
 from sessions.errors import LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
 from sessions.paths import Paths
@@ -49,6 +50,18 @@ class Column:
         """The event for settled text, with all ids since the last one."""
         told, self.untold = self.untold, 0
         return Token(id=request, text=text, column=index, tokens=told)
+
+
+@dataclass(slots=True)
+class Timer:
+    """Seconds since it was made."""
+
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return time.monotonic() - self.began
 
 
 class LocalEngine:
@@ -98,10 +111,10 @@ class LocalEngine:
             return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
         folder = self._registry.folder(adapter)
         held = self._residents.get(adapter)
-        if held is not None and held.stamp == adapters.stamp(folder):
+        if held is not None and held.stamp == lora.stamp(folder):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
-            fresh = adapters.read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
+            fresh = lora.read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
             self._residents.wrap(fresh)
             self._probe(fresh, folder)
             self._residents.add(fresh)
@@ -115,10 +128,10 @@ class LocalEngine:
             self._residents.activate([(None, 0.0), (fresh, strength)])
             plain, tuned = self.base.model(input_ids=both, use_cache=False).logits
             if strength == 1.0 and not tuned.isfinite().all():
-                raise adapters.damaged(folder, "the model computes no finite numbers with it")
+                raise lora.damaged(folder, "the model computes no finite numbers with it")
             if not torch.equal(plain, tuned) or fresh.empty:
                 return
-        raise adapters.damaged(folder, "it changes nothing although its weights are not zero")
+        raise lora.damaged(folder, "it changes nothing although its weights are not zero")
 
     def generate(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
         """Replies to one request (`contract.Engine.generate`)."""

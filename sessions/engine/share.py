@@ -7,7 +7,6 @@ outlive it.
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from sessions.engine import arena as flat
 from sessions.engine import skeleton
-from sessions.engine.arena import Arena, Manifest
+from sessions.engine.arena import Arena
 from sessions.engine.base import LoadedBase, assemble
 from sessions.engine.words import read_words
 from sessions.errors import ModelUnusable
@@ -60,8 +59,3 @@ def _opened(handle: str) -> torch.Tensor:
     storage = torch.UntypedStorage._new_shared_cuda(*parts)
     made: torch.Tensor = torch.empty(0, dtype=torch.uint8, device="cuda").set_(storage, offset, (count,))  # type: ignore[call-overload]
     return made
-
-
-def own_path(manifest: Manifest) -> bool:
-    """Whether the arena is anonymous memory of this process."""
-    return manifest.data.startswith(f"/proc/{os.getpid()}/")

@@ -1,0 +1,189 @@
+"""One LoRA adapter out of a PEFT folder: read, checked against the base, ready to be mixed in.
+
+Reads the files itself, so that a swap costs what the disk costs. Knows nothing of batches.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from sessions.engine.arena import Arena, digest
+from sessions.errors import AdapterDamaged, AdapterMismatch
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight")
+
+
+class LoraConfig(msgspec.Struct, frozen=True):
+    """The keys of adapter_config.json that change what an adapter computes."""
+
+    peft_type: str
+    r: int = 8
+    lora_alpha: float = 8
+    use_rslora: bool = False
+    use_dora: bool = False
+    bias: str = "none"
+    modules_to_save: list[str] | None = None
+    rank_pattern: dict[str, int] = {}
+    alpha_pattern: dict[str, float] = {}
+
+    def scaling(self, module: str, rank: int) -> float:
+        """PEFT's factor on one module's delta: alpha / r, or alpha / sqrt(r) with rsLoRA."""
+        alpha = next((value for key, value in self.alpha_pattern.items() if _matches(key, module)), self.lora_alpha)
+        return alpha / (rank**0.5 if self.use_rslora else rank)
+
+
+def _matches(pattern: str, module: str) -> bool:
+    return re.match(rf"(.*\.)?({pattern})$", module) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One layer's pair: `a` [rank, in], `b` [rank, out] (as products read it fastest), and PEFT's scaling."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    scaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One adapter in memory. `stamp` tells whether its files changed since."""
+
+    name: str
+    digest: str
+    deltas: dict[str, Delta]
+    stamp: tuple[int, int]
+
+    @property
+    def bytes(self) -> int:
+        """Memory it takes."""
+        return sum((pair.a.numel() + pair.b.numel()) * pair.a.element_size() for pair in self.deltas.values())
+
+    @property
+    def empty(self) -> bool:
+        """True where all its deltas are zero, as those of an untrained adapter."""
+        return all(not pair.b.any() or not pair.a.any() for pair in self.deltas.values())
+
+
+def stamp(folder: Path) -> tuple[int, int]:
+    """Size and time of the weights. Raises AdapterDamaged where there are none."""
+    try:
+        about = (folder / WEIGHTS).stat()
+    except OSError as error:
+        raise damaged(folder, "it has no adapter_model.safetensors") from error
+    return about.st_size, about.st_mtime_ns
+
+
+def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype: torch.dtype) -> Adapter:
+    """Read a PEFT folder and check it against the base.
+
+    Raises AdapterDamaged for bad files or weights that are not finite, AdapterMismatch for another base.
+    """
+    seen, config = stamp(folder), _config(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS, device=str(device))
+    except (SafetensorError, OSError) as error:
+        raise damaged(folder, f"its weights cannot be read ({error})") from error
+    halves = _halves(folder, tensors).items()
+    deltas = {module: _delta(folder, config, module, pair, _sides(folder, model, module)) for module, pair in halves}
+    ready = {module: Delta(*_placed(delta, dtype), delta.scaling) for module, delta in deltas.items()}
+    return Adapter(name, _digest(folder, seen[0]), ready, seen)
+
+
+def _config(folder: Path) -> LoraConfig:
+    try:
+        config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=LoraConfig)
+    except (msgspec.MsgspecError, OSError) as error:
+        raise damaged(folder, f"its adapter_config.json cannot be read ({error})") from error
+    odd = [
+        text
+        for text, is_so in (
+            (f"of type {config.peft_type}", config.peft_type != "LORA"),
+            ("a DoRA", config.use_dora),
+            ("one that trains biases", config.bias != "none"),
+            ("one that replaces whole modules", bool(config.modules_to_save)),
+        )
+        if is_so
+    ]
+    if odd:
+        raise AdapterMismatch(
+            f"{folder} is {odd[0]}, which chat cannot mix with the base.",
+            data="What was in use stays in use.",
+            remedy="Use a LoRA adapter.",
+        )
+    return config
+
+
+def _halves(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        if match is None:
+            raise AdapterMismatch(f"{folder} holds {key}, which is no LoRA weight of a linear layer.")
+        found.setdefault(match["module"], {})[match["half"]] = tensor
+    if not found or any(len(pair) != 2 for pair in found.values()):
+        raise damaged(folder, "it lacks one half of a layer's pair")
+    return found
+
+
+def _delta(
+    folder: Path, config: LoraConfig, module: str, pair: dict[str, torch.Tensor], sides: tuple[int, int]
+) -> Delta:
+    a, b = pair["A"], pair["B"]
+    inputs, outputs = sides
+    if a.dim() != 2 or b.dim() != 2 or (a.shape[1], b.shape[0]) != (inputs, outputs) or a.shape[0] != b.shape[1]:
+        raise AdapterMismatch(
+            f"{folder} was made for another base: {module} is {outputs} × {inputs} here, "
+            f"and the adapter has {tuple(b.shape)} × {tuple(a.shape)}.",
+            data="What was in use stays in use.",
+            remedy="Open the base it was trained on.",
+        )
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise damaged(folder, f"{module} holds numbers that are not finite")
+    return Delta(a, b, config.scaling(module, a.shape[0]))
+
+
+def _placed(delta: Delta, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both halves in the number format that computes, the second turned."""
+    return delta.a.to(dtype).contiguous(), delta.b.T.to(dtype).contiguous()
+
+
+def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
+    try:
+        found: Any = model.get_submodule(module)
+    except AttributeError as error:
+        raise AdapterMismatch(
+            f"{folder} was made for another base: this one has no {module}.",
+            data="What was in use stays in use.",
+            remedy="Open the base it was trained on.",
+        ) from error
+    linear = getattr(found, "base", found)
+    if not isinstance(linear, nn.Linear):
+        raise AdapterMismatch(f"{folder} changes {module}, which is no linear layer.")
+    return linear.in_features, linear.out_features
+
+
+def _digest(folder: Path, size: int) -> str:
+    chunks = Arena.mapped(folder / WEIGHTS, size).chunks()
+    config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=LoraConfig)
+    return digest((*chunks, str(config)))
+
+
+def damaged(folder: Path, why: str) -> AdapterDamaged:
+    """The error for an adapter that is never switched in."""
+    return AdapterDamaged(
+        f"The adapter in {folder} cannot be used: {why}.",
+        data="What was in use stays in use.",
+        remedy="Train or import it again, or go back to an older version.",
+    )
