@@ -28,6 +28,7 @@ async def start_run(
     return run
 
 
-async def resume_run(client: Client, run: str) -> None:
-    """Go on with a stopped or failed run from its last checkpoint."""
+async def resume_run(workspace: Workspace, client: Client, run: str) -> None:
+    """Go on with a stopped or failed run from its last checkpoint. Raises RunError where it cannot."""
+    await asyncio.to_thread(runs.resume, workspace.paths, run)
     await client.start_run(run)

@@ -70,6 +70,7 @@ class Workers:
 
     async def start(self, run: str) -> None:
         """Give a run to the waiting worker, or to a new one. Raises RunError where one is under way."""
+        await self._settle()
         if self._running:
             raise RunError(
                 f"A run is going on already: {self._running[0].run}.",
@@ -83,6 +84,14 @@ class Workers:
         self._running.append(worker)
         await asyncio.to_thread(self._assign, worker)
         self.on_change(run, True)
+
+    async def _settle(self) -> None:
+        """A worker that has said its last word is about to end; the next run need not be refused for it."""
+        for worker in list(self._running):
+            if await asyncio.to_thread(_has_ended, self.paths.run(worker.run)):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(worker.process.wait, GRACE)
+        await self.look()
 
     async def stop(self, run: str, *, save: bool) -> None:
         """Ask a run to stop; one that is to be given up and does not end is killed."""

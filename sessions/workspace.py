@@ -51,14 +51,16 @@ class Workspace:
         """The model to open: asked for, configured, or what this machine has."""
         return asked or models.default_model(self.settings)
 
-    def adapter(self, asked: str | None = None) -> str:
+    def adapter(self, asked: str | None, model: str) -> str:
         """The adapter to chat with: asked for, or the version in use of the configured name, or `base`.
 
-        Raises AdapterNotFound for one that was asked for and is not there.
+        One that was made for another model is not taken unasked. Raises AdapterNotFound for one that was
+        asked for and is not there.
         """
         if asked:
             return self.registry.resolve(asked)
-        return self.registry.current(self.settings.adapter) if self.settings.use_adapter else BASE
+        current = self.registry.current(self.settings.adapter) if self.settings.use_adapter else BASE
+        return current if current == BASE or self.registry.lineage(current).base_model in ("", model) else BASE
 
     def client(self, model: str | None = None) -> Client:
         """A client of this home's host; nothing is started before `connect` or a first command."""

@@ -93,8 +93,7 @@ class LearnActions:
         raise UsageError("No run is going on." if alive else "There is no run to resume.")
 
     async def _resume(self, state: RunState) -> None:
-        await asyncio.to_thread(runs.resume, self.session.workspace.paths, state.id)
-        await resume_run(self.session.client, state.id)
+        await resume_run(self.session.workspace, self.session.client, state.id)
         self.session.watch.follow(state.id)
         self.output.note(f"Run {state.id} goes on from step {state.checkpoint_step}.")
         if not self.session.surface.attended:

@@ -60,7 +60,7 @@ class RunActions:
         run = next((state for state in states if state.resumable and not state.alive), None)
         if run is None:
             raise UsageError("There is no run to resume.")
-        await launch.resume_run(self.app.client, run.id)
+        await launch.resume_run(self.app.workspace, self.app.client, run.id)
         self.app.bridge.follow(run.id)
 
     async def adapter(self, rest: str) -> None:

@@ -97,7 +97,7 @@ class Running(ModeScreen):
         """Go on from the last checkpoint."""
         if self.shown is None:
             return
-        await launch.resume_run(self.llama.client, self.shown.id)
+        await launch.resume_run(self.llama.workspace, self.llama.client, self.shown.id)
         self.follow(self.shown.id)
 
     @background("use")

@@ -94,14 +94,12 @@ Verb: TypeAlias = Callable[[Call], "int | Coroutine[Any, Any, int]"]
 
 def chosen_adapter(workspace: Workspace, asked: str | None, model: str, note: Callable[[str], None]) -> str:
     """The adapter asked for; else the one in use, where it was made for this model. Raises AdapterNotFound."""
-    current = workspace.adapter(asked)
-    if asked or current == BASE:
-        return current
-    made_for = workspace.registry.lineage(current).base_model
-    if made_for and made_for != model:
+    chosen = workspace.adapter(asked, model)
+    current = workspace.registry.current(workspace.settings.adapter)
+    if chosen == BASE != current and not asked and workspace.settings.use_adapter:
+        made_for = workspace.registry.lineage(current).base_model
         note(f"{current} was made for {made_for}; {model} answers without an adapter.")
-        return BASE
-    return current
+    return chosen
 
 
 def refuse_unusable(paths: Paths, model: str) -> None:

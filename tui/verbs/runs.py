@@ -100,8 +100,7 @@ async def resume(call: Call) -> int:
     state = _chosen(call)
     async with call.client(model=state.created.model if state.created else None) as client:
         await call.ready(client)
-        runs.resume(call.workspace.paths, state.id)
-        await resume_run(client, state.id)
+        await resume_run(call.workspace, client, state.id)
         if not call.given.no_wait:
             return await follow_run(call, state.id, client)
     call.output.say(state.id)
