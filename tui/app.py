@@ -243,8 +243,9 @@ class LlamaTuiApp(App[None]):
         self.call_after_refresh(self._painted)
 
     def _painted(self) -> None:
-        gc.freeze()
-        gc.enable()
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
         self._open()
 
     @work(exit_on_error=False)
@@ -266,7 +267,7 @@ class LlamaTuiApp(App[None]):
         self._chat.sampling = self.workspace.settings.sampling
         self._chat.system = self.workspace.settings.system or None
         try:
-            self.adapter = await asyncio.to_thread(self.workspace.adapter, self.asked_adapter)
+            self.adapter = await asyncio.to_thread(self.workspace.adapter, self.asked_adapter, self.client.model)
         except LlamaTuiError as error:
             self.report(error)
         self._chat.adapter = self.adapter
@@ -371,7 +372,7 @@ class LlamaTuiApp(App[None]):
 def run(workspace: Workspace, model: str | None = None, adapter: str | None = None) -> int:
     """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
     if adapter is not None:
-        workspace.adapter(adapter)
+        workspace.registry.resolve(adapter)
     # Collecting garbage costs a quarter of the time to the first frame; what was made by then lives on anyway.
     gc.disable()
     app = LlamaTuiApp(workspace, model, adapter)
