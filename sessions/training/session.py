@@ -56,6 +56,7 @@ class Session:
         self.created = _created(self.folder)
         self.recipe = runs.read_recipe(self.folder)
         self.checkpoint = checkpoints.newest(self.folder) if assignment.resume else None
+        self._stage = ""
 
     def tell(self, event: RunEvent) -> None:
         """One more line of events.jsonl."""
@@ -94,6 +95,9 @@ class Session:
         return load_base(self.created.model, self.paths, settings, self._loading)
 
     def _loading(self, stage: str, fraction: float | None) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            self.tell(Stage(name=stage))
         self.control.check_before_training()
 
     def _encode(self, base: LoadedBase) -> Material:

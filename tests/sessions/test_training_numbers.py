@@ -233,3 +233,26 @@ def test_columns_and_collation_agree_with_the_examples() -> None:
         [1, IGNORED],
         [1, 2],
     ]
+
+
+class Counting(Control):
+    """How often chat could have gone first."""
+
+    ways = 0
+
+    def give_way(self) -> None:
+        self.ways += 1
+        super().give_way()
+
+
+def test_chat_can_go_first_between_layers_forward_and_backward(base: LoadedBase, tmp_path: Path) -> None:
+    rows = examples(base)[:2]
+    recipe = Recipe(max_steps=1)
+    model, _ = adapting.attach(base.model, recipe, "tiny", None)
+    plan = schedule.plan(len(rows), 64, recipe)
+    made = supervised.trainer(model, base.tokenizer, rows, recipe, plan, folder=tmp_path, rate=1e-3)
+    control = Counting(tmp_path)
+    made.watched_by(Watch(tmp_path, control, lambda event: None, 1, 1, 3, [64, 64], plan.micro_batch, 0))
+    made.go(None)
+    layers = base.model.config.num_hidden_layers
+    assert control.ways == 1 + 2 * layers
