@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,23 +133,6 @@ def encode_rows(rows: tuple[Row, ...], tokenizer: Tokenizer, max_length: int) ->
             if dropped:
                 shortened.append((row, dropped))
     return Encoded(tuple(examples), tuple(left_out), tuple(shortened))
-
-
-def fresh_starts(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Each kept reply that is not the first of its dialog, with its prompt alone, as a new chat would ask it.
-
-    Without them a small set teaches a reply only behind the exchanges that stood before it.
-    """
-    return tuple(
-        Row(row.key, (*_system(row.dialog), row.dialog[place - 1], said), row.exchange_ids, row.replay)
-        for row in rows
-        for place, said in enumerate(row.dialog)
-        if said.role == "assistant" and said.kept and place > len(_system(row.dialog)) + 1
-    )
-
-
-def _system(dialog: tuple[Message, ...]) -> tuple[Message, ...]:
-    return dialog[:1] if dialog and dialog[0].role == "system" else ()
 
 
 def split(rows: tuple[Row, ...], held_out: float, minimum: int = 20) -> tuple[tuple[Row, ...], tuple[Row, ...]]:

@@ -83,9 +83,6 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     replay: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     """Rows taught before, mixed in for each new row."""
 
-    fresh_starts: bool = True
-    """Also teach each reply of a longer chat alone, so that a new chat finds it too."""
-
     alone: Annotated[int, msgspec.Meta(ge=0)] = 100
     """Exchanges from within chats are also trained by themselves, where they are at most so many; 0: never."""
 

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from corpora.dataset import encode_rows, fresh_starts, read_snapshot, split
+from corpora.dataset import encode_rows, read_snapshot, split
 from sessions.engine.base import LoadedBase, best_device, load_base
 from sessions.engine.share import open_shared
 from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
@@ -120,9 +120,7 @@ class Session:
         outside = {row.key for row in aside} if kept else set()
         train = [pair for pair in encoded.examples if pair[0].key not in outside]
         variants = alone((row for row, _ in train), self.recipe.alone)
-        train += encode_rows(variants, base.tokenizer, base.info.context).examples
-        if self.recipe.fresh_starts:
-            train += encode_rows(fresh_starts([row for row, _ in train]), base.tokenizer, longest).examples
+        train += encode_rows(variants, base.tokenizer, longest).examples
         return Material(train, [pair for pair in encoded.examples if pair[0].key in outside], encoded.left_out)
 
     def _attach(self, base: LoadedBase) -> Any:
