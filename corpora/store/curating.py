@@ -66,6 +66,17 @@ class CuratingPart(PreferencePart):
         rows = self._read("SELECT reply, created FROM corrections WHERE exchange_id = ? ORDER BY id", (exchange_id,))
         return [Correction(*row) for row in rows]
 
+    def forget_earlier(self, exchange_id: int) -> None:
+        """Remove what an exchange was before it was changed: its original, its corrections, its pair, and the
+        actions that would bring them back. For secrets; cannot be undone."""
+        with self._write() as db:
+            _current(db, exchange_id)
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("UPDATE exchanges SET original = NULL WHERE id = ?", (exchange_id,))
+            for table in ("corrections", "preferences"):
+                db.execute(f"DELETE FROM {table} WHERE exchange_id = ?", (exchange_id,))
+            undoing.forget(db, exchange_id)
+
     def edit_prompt(self, exchange_id: int, prompt: str) -> Exchange:
         """Change the prompt of a stored exchange."""
         now, prompt = time.time(), clean(prompt)

@@ -13,6 +13,7 @@ from itertools import islice
 from corpora.dialog import Exchange, Message, Status, dialog_of
 from corpora.scripts import script_of
 from corpora.store.chat import ChatPart, title_of
+from corpora.store.connection import in_words
 from corpora.store.matching import condition_of
 from corpora.store.rows import clean
 from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn
@@ -39,7 +40,7 @@ class ImportingPart(ChatPart):
 
     def known_keys(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys whose dialogs are in the store."""
-        with self._lock:
+        with self._lock, in_words(self.path):
             return _known(self._db, keys)
 
     def branches(self, where: Filter = KEPT) -> Iterator[Branch]:

@@ -69,6 +69,16 @@ def undo_last(db: sqlite3.Connection) -> str | None:
     return str(row[1])
 
 
+def forget(db: sqlite3.Connection, exchange_id: int) -> None:
+    """Remove all actions that hold texts of an exchange, or of rows that belong to it."""
+    for action_id, before in db.execute("SELECT id, before FROM actions").fetchall():
+        steps = json.loads(before)
+        own = (step[1] == "exchanges" and step[2] == exchange_id for step in steps)
+        belonging = (step[3].get("exchange_id") == exchange_id for step in steps if isinstance(step[3], dict))
+        if any(own) or any(belonging):
+            db.execute("DELETE FROM actions WHERE id = ?", (action_id,))
+
+
 def to_json(value: object) -> str:
     """Compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -343,3 +343,17 @@ def test_backups_are_whole_and_overwrite_nothing(store: Store, tmp_path: Path) -
         assert other.page() == store.page()
     with pytest.raises(StoreError, match="exists"):
         store.backup(copy)
+
+
+def test_what_was_before_can_be_forgotten(store: Store) -> None:
+    first, second = chat(store, ("a", "my key is hunter2hunter2"), ("c", "d"), status=None)
+    store.correct(first.id, "my key is [key]")
+    store.edit_prompt(first.id, "A")
+    store.correct(second.id, "better")
+    store.forget_earlier(first.id)
+    now = store.exchange(first.id)
+    assert (now.prompt, now.reply, now.original, store.corrections(first.id)) == ("A", "my key is [key]", None, [])
+    assert [pair.exchange_id for pair in store.preferences()] == [second.id]
+    assert b"hunter2hunter2" not in store.path.read_bytes()
+    assert store.undo() == "correction"
+    assert store.undo() is None
