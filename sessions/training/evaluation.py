@@ -5,6 +5,7 @@ Changes nothing in the model. Knows nothing of files or of how a run goes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -62,7 +63,10 @@ def score(
     parent: dict[str, torch.Tensor] | None,
     check: Callable[[], None] = lambda: None,
 ) -> Scored:
-    """Losses of the base (matrices off), of the parent (the base where there is none) and of the model as it is."""
+    """Losses of the base (matrices off), of the parent (the base where there is none) and of the model as it is.
+
+    Raises RunDiverged where the last is not finite.
+    """
     chosen = sample(examples)
     with model.disable_adapter():
         base = mean_loss(model, chosen, check)
@@ -70,7 +74,10 @@ def score(
     if parent is not None:
         with adapting.holding(model, parent):
             before = mean_loss(model, chosen, check)
-    return Scored(subset=subset, base=base, parent=before, new=mean_loss(model, chosen, check), examples=len(chosen))
+    new = mean_loss(model, chosen, check)
+    if not math.isfinite(new):
+        raise adapting.diverged(f"loss on {subset} rows")
+    return Scored(subset=subset, base=_told(base), parent=_told(before), new=new, examples=len(chosen))
 
 
 def reply(model: Any, tokenizer: Any, prompt: str, tokens: int = REPLY_TOKENS) -> str:
@@ -99,6 +106,11 @@ def worse(scores: Sequence[Scored], parent: str) -> str:
             rows = "rows taught before" if found.subset == "old" else "held-out rows"
             return f"On {rows} its loss is {found.new:.2f}, against {found.parent:.2f} of {parent}."
     return ""
+
+
+def _told(loss: float) -> float:
+    """JSON has no infinity."""
+    return loss if math.isfinite(loss) else 1e9
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from sessions.training.examples import LikeLengths
 PROGRESS = "progress.json"
 STATE = "trainer_state.json"
 RECENT = 20
+MOST_SKIPPED = 20
+"""Steps in a row that float16's loss scaler may skip while it finds its scale."""
 
 
 class Progress(msgspec.Struct):
@@ -65,6 +67,7 @@ class Watched:
     watch: Watch
     _began: float | None = None
     _step_tokens: int = 0
+    _skipped: int = 0
 
     def watched_by(self, watch: Watch) -> None:
         """Set what to heed; hooks let chat go first between decoder layers too."""
@@ -123,8 +126,7 @@ class Watched:
             hidden.register_hook(lambda gradient: self.watch.control.give_way())
 
     def _stepped(self, loss: float, grad_norm: float, learning_rate: float) -> None:
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise adapting.diverged("gradients" if math.isfinite(loss) else "loss")
+        grad_norm = self._checked(loss, grad_norm)
         watch, step = self.watch, int(self.state.global_step)
         seconds = max(1e-9, time.monotonic() - (self._began or time.monotonic()))
         self._seconds = [*self._seconds, seconds][-RECENT:]
@@ -147,6 +149,19 @@ class Watched:
         if step % watch.evaluate_every == 0 or step >= watch.steps or watch.control.stopping:
             self._pause(step)
         self._began = None
+
+    def _checked(self, loss: float, grad_norm: float) -> float:
+        """The norm; raises RunDiverged. In float16 the loss scaler skips steps that overflow: 0 is told for those."""
+        if not math.isfinite(loss):
+            raise adapting.diverged("loss")
+        if math.isfinite(grad_norm):
+            self._skipped = 0
+            return grad_norm
+        self._skipped += 1
+        scaled = self.args.fp16 and self.accelerator.optimizer_step_was_skipped  # type: ignore[attr-defined]
+        if not scaled or self._skipped > MOST_SKIPPED:
+            raise adapting.diverged("gradients")
+        return 0.0
 
     def _pause(self, step: int) -> None:
         """Measure, sample, save; end the training where it should end."""
