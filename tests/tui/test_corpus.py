@@ -76,7 +76,10 @@ async def test_the_inbox_goes_on_by_itself(tmp_path: Path) -> None:
         await it.until(lambda: f"Inbox: 1 of {len(pending)} pending" in it.shown())
         await it.pilot.press("y")
         await it.until(lambda: current(it).id == pending[1])
-        await it.pilot.press("n", "x")
+        await it.until(lambda: f"Inbox: 1 of {len(pending) - 1} pending" in it.shown())
+        await it.pilot.press("n")
+        await it.until(lambda: "Inbox: 2 of" in it.shown())
+        await it.pilot.press("x")
         await it.until(lambda: corpus(it).table.count == len(pending) - 2)
         assert store(it).exchange(pending[0]).status is Status.KEPT
         assert store(it).exchange(pending[1]).status is Status.PENDING

@@ -233,7 +233,7 @@ class CompareScreen(ModeScreen):
             head.begin(adapter, comparison.blind)
         self._say("The replies are coming. escape stops them.")
         answers = self.query_one(Answers)
-        answers.anchor()
+        answers.begin()
         answers.focus()
 
     def _take(self, event: AnyEvent) -> None:
@@ -244,6 +244,7 @@ class CompareScreen(ModeScreen):
                 self.columns[column].reply.feed(text)
                 self.heads[column].count(tokens)
                 self.heads[column].draw()
+                self.query_one(Answers).follow()
             case ColumnEnded(column=column):
                 self.columns[column].reply.finish()
                 self.heads[column].end(event)

@@ -57,10 +57,7 @@ class CorpusScreen(Transferring):
     CSS_PATH = "corpus.tcss"
     AUTO_FOCUS = "ExchangeTable"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "Search", key_display="/", id="corpus.search"),
-        Binding("space", "select", "Select", id="corpus.select"),
         Binding("f", "filters", "Filters", show=False, id="corpus.filters"),
-        Binding("i", "inbox", "Inbox", id="corpus.inbox"),
         Binding("n", "step(1)", "Next one", show=False, id="corpus.on"),
         Binding("p", "step(-1)", "Previous one", show=False, id="corpus.back"),
         Binding("z", "zoom", "Whole", show=False, id="corpus.zoom"),
@@ -181,6 +178,7 @@ class CorpusScreen(Transferring):
         if self._pause is not None:
             self._pause.stop()
         exchange = message.exchange
+        self.query_one("#inbox-line", Static).update(self._inbox_line(self.table.count))
         self._pause = self.set_timer(LOOK, lambda: self.read_whole(exchange))
 
     @background("detail")

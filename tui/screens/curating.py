@@ -29,7 +29,7 @@ WORDS = {Status.KEPT: "kept", Status.REJECTED: "rejected", Status.DEFERRED: "def
 
 
 class Curating(ModeScreen):
-    """The corpus screen's actions; the marked exchanges, or else the one under the cursor."""
+    """The corpus screen's keys and actions; the marked exchanges, or else the one under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "verdict('kept')", "Keep", id="corpus.keep"),
@@ -37,13 +37,18 @@ class Curating(ModeScreen):
         Binding("x", "verdict('rejected')", "Reject", id="corpus.reject"),
         Binding("d", "verdict('deferred')", "Defer", id="corpus.defer"),
         Binding("u", "undo", "Undo", id="corpus.undo"),
+        Binding("i", "inbox", "Inbox", id="corpus.inbox"),
+        Binding("slash", "search", "Search", key_display="/", id="corpus.search"),
+        Binding("I", "import", "Import", id="corpus.import"),
         Binding("o", "verdict('pending')", "Reopen", show=False, id="corpus.reopen"),
         Binding("e", "edit_prompt", "Edit prompt", show=False, id="corpus.edit"),
         Binding("t", "tags", "Tags", id="corpus.tags"),
         Binding("m", "note", "Note", show=False, id="corpus.note"),
         Binding("v", "tokens", "Tokens", id="corpus.tokens"),
         Binding("a", "select_all", "Select all", show=False, id="corpus.all"),
+        Binding("space", "select", "Select", id="corpus.select"),
         Binding("s", "statistics", "Stats", id="corpus.stats"),
+        Binding("E", "export", "Export", id="corpus.export"),
     ]
 
     tokens_shown = False

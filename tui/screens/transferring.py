@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static
 
@@ -23,11 +21,6 @@ from tui.widgets.file_dialogs import ExportDialog, ExportWanted, ImportDialog, I
 
 class Transferring(Curating):
     """Files into the corpus and out of it."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("I", "import", "Import", id="corpus.import"),
-        Binding("E", "export", "Export", id="corpus.export"),
-    ]
 
     @dataclass
     class ImportWent(Message):

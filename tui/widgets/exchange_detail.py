@@ -23,7 +23,7 @@ STATUS_STYLE = {
     Status.PENDING: "$text-warning",
     Status.KEPT: "$text-success",
     Status.REJECTED: "$text-error",
-    Status.DEFERRED: "$secondary",
+    Status.DEFERRED: "$primary",
 }
 LONGEST_DIFF = 4000
 EMPTY = """No exchange here yet.

@@ -36,7 +36,6 @@ class ExchangeTable(ScrollView, can_focus=True):
         "table--cursor",
         "table--blurred-cursor",
         "table--even",
-        "table--dim",
         "table--selected",
         *(f"table--{status.value}" for status in Status),
     }
@@ -51,7 +50,6 @@ class ExchangeTable(ScrollView, can_focus=True):
         & > .table--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
         & > .table--blurred-cursor { background: $block-cursor-blurred-background; }
         & > .table--even { background: $surface; }
-        & > .table--dim { color: $text-muted; }
         & > .table--selected { color: $accent; text-style: bold; }
         & > .table--pending { color: $text-warning; }
         & > .table--kept { color: $text-success; }
@@ -233,9 +231,7 @@ class ExchangeTable(ScrollView, can_focus=True):
         base = self._row_style(index)
         if exchange is None:
             return Strip([Segment(_fit("  …", width), base)], width)
-        dim = self.get_component_rich_style("table--dim", partial=True)
-        if index == self.cursor and self.has_focus:
-            dim = Style()
+        dim = Style() if index == self.cursor else Style(dim=True)
         segments = self._segments(exchange, _widths(width), base, dim)
         return Strip(segments).adjust_cell_length(width, base)
 

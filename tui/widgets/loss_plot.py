@@ -83,7 +83,7 @@ class LossPlot(Vertical):
             best = min(self.held_out, key=lambda point: point[1])
             last = f"━ held-out {self.held_out[-1][1]:.4g}"
             parts.append(Content.styled(last, "$warning"))
-            parts.append(Content.styled(f"best {best[1]:.4g} at step {best[0]}", "dim"))
+            parts.append(Content.styled(f"best {best[1]:.4g} at {best[0]}", "dim"))
         return Content("   ").join(parts)
 
 

@@ -85,7 +85,7 @@ class RecipeForm(Vertical):
         """The chooser, the main fields, the others folded away."""
         names = [(name, name) for name in recipes.RECIPES] + [(CUSTOM, CUSTOM)]
         with Horizontal(classes="line"):
-            yield Static("Recipe", classes="name")
+            yield Static("recipe", classes="name")
             yield Select(names, allow_blank=False, value="default", compact=True, id="recipe-name", classes="choice")
             yield Static("guanaco holds the values of the Llama 2 QLoRA tutorials.", classes="help")
         yield from (Field(name, getattr(self.recipe, name)) for name in MAIN)

@@ -121,6 +121,20 @@ class Answers(VerticalScroll, can_focus=True):
         Binding("G", "scroll_end", "End", show=False),
     ]
 
+    following = False
+
+    def begin(self) -> None:
+        """New replies, from their top."""
+        self.following = False
+        self.anchor(False)
+        self.scroll_home(animate=False)
+
+    def follow(self) -> None:
+        """Keep the end in sight once it leaves the screen, until the person scrolls."""
+        if not self.following and self.max_scroll_y > 0:
+            self.following = True
+            self.anchor()
+
     def compose(self) -> ComposeResult:
         """Left and right."""
         with Horizontal():
