@@ -78,22 +78,28 @@ class Tail:
 
     def __init__(self, width: int) -> None:
         self.width = max(1, width)
-        self._rows: list[str] = []
+        self.settled: list[str] = []
+        """Rows that stay as they are."""
         self._rest = ""
+
+    @property
+    def open(self) -> list[str]:
+        """The rows after them, which more text may change."""
+        return wrapped(self._rest, self.width)
 
     @property
     def rows(self) -> list[str]:
         """The rows so far."""
-        return [*self._rows, *wrapped(self._rest, self.width)]
+        return [*self.settled, *self.open]
 
     def feed(self, piece: str) -> None:
         """Take text in."""
         *ended, self._rest = (self._rest + piece).split("\n")
         for line in ended:
-            self._rows += wrapped(line, self.width) or [""]
+            self.settled += wrapped(line, self.width) or [""]
         rows = wrapped(self._rest, self.width)
         if len(rows) > 1:
-            self._rows += rows[:-1]
+            self.settled += rows[:-1]
             self._rest = rows[-1]
 
 

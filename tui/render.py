@@ -29,6 +29,9 @@ _PICTURES: dict[int, str] = {
     0x2029: "\n",
     **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
 }
+_SINGLE: dict[int, str] = {
+    code: picture if len(picture) == 1 and picture != "\n" else "\ufffd" for code, picture in _PICTURES.items()
+}
 
 
 def clean(text: str) -> str:
@@ -37,6 +40,11 @@ def clean(text: str) -> str:
     C0 and DEL become ␛-style pictures, C1 `⟨9B⟩`, explicit bidi marks `⟨RLO⟩`.
     """
     return text.replace("\r\n", "\n").translate(_PICTURES)
+
+
+def pictured(text: str) -> str:
+    """One line with every control code as one character, so that places stay the same (for editors)."""
+    return text.translate(_SINGLE)
 
 
 def line(text: str, limit: int = 0) -> str:

@@ -47,6 +47,12 @@ def test_nothing_dangerous_is_left(text: str) -> None:
     assert not dangerous(render.clean(text))
 
 
+@given(anything.filter(lambda text: "\n" not in text))
+def test_an_editor_shows_one_harmless_character_for_each(text: str) -> None:
+    assert len(render.pictured(text)) == len(text)
+    assert not dangerous(render.pictured(text))
+
+
 @given(anything)
 def test_cleaning_twice_changes_nothing(text: str) -> None:
     assert render.clean(render.clean(text)) == render.clean(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
@@ -17,6 +18,8 @@ from tui.widgets.reply import Reply
 
 PROMPT_LINES = 40
 """Lines of a prompt that are shown; all of it is stored and sent."""
+META_EVERY = 0.1
+"""Seconds between figures while a reply is written."""
 BADGES = {
     Status.KEPT: ("✓ kept", "$text-success"),
     Status.REJECTED: ("✗ rejected", "$text-error"),
@@ -49,6 +52,7 @@ class ExchangeView(Vertical):
         self.waiting = ""
         self.tokens = 0
         self.rate = 0.0
+        self._written = 0.0
         self._reply = Reply(exchange.reply, classes="reply")
 
     def compose(self) -> ComposeResult:
@@ -73,7 +77,8 @@ class ExchangeView(Vertical):
         self._reply.remove_class("-empty")
         self._reply.feed(piece)
         self.tokens, self.rate, self.waiting = tokens, rate, ""
-        self._write_meta()
+        if time.monotonic() - self._written >= META_EVERY:
+            self._write_meta(layout=False)
 
     def finish(self, exchange: Exchange, failure: Failure | None = None) -> None:
         """The reply has ended and is stored."""
@@ -101,11 +106,10 @@ class ExchangeView(Vertical):
         self.set_class(self.exchange.status is Status.REJECTED, "-rejected")
         self._write_meta()
 
-    def _write_meta(self) -> None:
+    def _write_meta(self, *, layout: bool = True) -> None:
         if self.is_mounted:
-            meta = self._meta()
-            line = self.query_one(".meta", Static)
-            line.update(meta)
+            self._written = time.monotonic()
+            self.query_one(".meta", Static).update(self._meta(), layout=layout)
 
     def _meta(self) -> Content:
         parts = self._live_parts() if self.live else self._parts()

@@ -8,7 +8,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
+
+from tui.widgets.safe_area import SafeTextArea
 
 TITLES = {"correct": "Correct the reply", "edit": "Change the prompt and ask again"}
 KEYS = "ctrl+s saves · esc leaves · ctrl+l clears · f7 opens your editor"
@@ -46,13 +48,13 @@ class InlineEditor(Vertical):
     def compose(self) -> ComposeResult:
         """A title, the text, the keys."""
         yield Static(TITLES[self.what], classes="title", markup=False)
-        yield TextArea(self._text, compact=True, highlight_cursor_line=False)
+        yield SafeTextArea(self._text, compact=True, highlight_cursor_line=False)
         yield Static(KEYS, classes="keys", markup=False)
 
     @property
-    def area(self) -> TextArea:
+    def area(self) -> SafeTextArea:
         """The text."""
-        return self.query_one(TextArea)
+        return self.query_one(SafeTextArea)
 
     def on_mount(self) -> None:
         """Type at the end at once."""

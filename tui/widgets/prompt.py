@@ -8,12 +8,13 @@ from pathlib import Path
 from textual.binding import Binding
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import OptionList, TextArea
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from tui import commands, render
 from tui.prompts import History
 from tui.widgets.ordered import in_order
+from tui.widgets.safe_area import SafeTextArea
 
 PATHS_SHOWN = 50
 
@@ -31,7 +32,7 @@ class Completions(OptionList):
         self.highlighted = 0 if lines else None
 
 
-class Prompt(TextArea):
+class Prompt(SafeTextArea):
     """Enter sends; Ctrl+J, Shift+Enter, or a backslash at the end of the line starts a new one."""
 
     BINDINGS = [

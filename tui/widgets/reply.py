@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
@@ -24,12 +25,14 @@ PAINT_EVERY = 0.06
 
 @dataclass(slots=True)
 class _Drawing:
-    """The lines at one width and look; blocks before `done` are in them."""
+    """The lines at one width and look; blocks before `done` are in `lines`, settled rows of the tail in `tail`."""
 
     width: int
     look: Look
     lines: list[Strip] = field(default_factory=list)
     done: int = 0
+    tail: list[Strip] = field(default_factory=list)
+    shown: list[Strip] | None = None
 
 
 class Reply(Widget):
@@ -47,6 +50,7 @@ class Reply(Widget):
         self._painting = False
         self._drawing: _Drawing | None = None
         self._tail: Tail | None = None
+        self._style = Style.null()
         self._take(render.clean(text))
         self._settled += self._blocks.close()
 
@@ -63,6 +67,7 @@ class Reply(Widget):
         self._pending = ""
         self._settled += self._blocks.close()
         self._tail = None
+        self._stale()
         self.refresh(layout=True)
 
     def show(self, text: str) -> None:
@@ -83,11 +88,11 @@ class Reply(Widget):
     def _take(self, piece: str) -> None:
         closed = self._blocks.feed(piece)
         self._settled += closed
+        self._stale()
         if self._tail is None:
             return
         if closed:
-            self._tail = Tail(self._tail.width)
-            self._tail.feed(self._blocks.open)
+            self._tail = None
         else:
             self._tail.feed(piece)
 
@@ -104,7 +109,12 @@ class Reply(Widget):
         strip = lines[y] if y < len(lines) else Strip.blank(width)
         if (selection := self.text_selection) is not None and (span := selection.get_span(y)) is not None:
             strip = self._marked(strip, span)
-        return strip.apply_style(self.rich_style).adjust_cell_length(width, self.rich_style).apply_offsets(0, y)
+        return strip.apply_style(self._style).adjust_cell_length(width, self._style).apply_offsets(0, y)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The rows that are seen; their style is found once for all."""
+        self._style = self.rich_style
+        return super().render_lines(crop)
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The selected part of what is drawn."""
@@ -119,20 +129,30 @@ class Reply(Widget):
     def _height(self) -> int:
         return len(self._lines(self._drawing.width)) if self._drawing else 0
 
+    def _stale(self) -> None:
+        if self._drawing is not None:
+            self._drawing.shown = None
+
     def _lines(self, width: int) -> list[Strip]:
         look = look_of(self.app)
         drawing = self._drawing
         if drawing is None or (drawing.width, drawing.look) != (width, look):
             drawing = self._drawing = _Drawing(width, look)
             self._tail = None
-        self._draw_closed(drawing)
+        if drawing.shown is None:
+            self._draw_closed(drawing)
+            drawing.shown = [*drawing.lines, *self._draw_open(drawing)]
+        return drawing.shown
+
+    def _draw_open(self, drawing: _Drawing) -> list[Strip]:
         if not self._blocks.open.strip():
-            return drawing.lines
+            return []
         if self._tail is None:
-            self._tail = Tail(width)
+            self._tail, drawing.tail = Tail(drawing.width), []
             self._tail.feed(self._blocks.open)
+        drawing.tail += [Strip([Segment(row)]) for row in self._tail.settled[len(drawing.tail) :]]
         gap = [Strip.blank(0)] if drawing.lines else []
-        return [*drawing.lines, *gap, *(Strip([Segment(row)]) for row in self._tail.rows)]
+        return [*gap, *drawing.tail, *(Strip([Segment(row)]) for row in self._tail.open)]
 
     def _draw_closed(self, drawing: _Drawing) -> None:
         if drawing.done < len(self._settled):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.reactive import reactive
-from textual.widgets import Static
+from textual.widget import Widget
 
 from tui import render
 from tui.widgets.exchange import speed
@@ -14,7 +12,7 @@ from tui.widgets.exchange import speed
 CELLS = 10
 
 
-class StatusBar(Horizontal):
+class StatusBar(Widget):
     """Set the fields; the line follows. `used` and `context` are in tokens, `rate` in tokens a second."""
 
     state: reactive[str] = reactive("")
@@ -23,39 +21,12 @@ class StatusBar(Horizontal):
     context: reactive[int] = reactive(0)
     kept: reactive[str] = reactive("")
 
-    def compose(self) -> ComposeResult:
-        """Two halves."""
-        yield Static("", id="status-left", markup=False)
-        yield Static("", id="status-right", markup=False)
-
-    def on_mount(self) -> None:
-        """Write once."""
-        self._write()
-
-    def watch_state(self) -> None:
-        """The state has changed."""
-        self._write()
-
-    def watch_rate(self) -> None:
-        """The speed has changed."""
-        self._write()
-
-    def watch_used(self) -> None:
-        """The context has filled."""
-        self._write()
-
-    def watch_context(self) -> None:
-        """Another model."""
-        self._write()
-
-    def watch_kept(self) -> None:
-        """Other counts."""
-        self._write()
-
-    def _write(self) -> None:
-        if self.is_mounted:
-            self.query_one("#status-left", Static).update(render.text(render.line(self.state)))
-            self.query_one("#status-right", Static).update(self._right())
+    def render(self) -> Content:
+        """The whole line; the right half is never cut."""
+        right = self._right()
+        room = max(0, self.content_size.width - right.cell_length - 2)
+        left = render.text(render.line(self.state)).truncate(room, ellipsis=True)
+        return left + Content(" " * (room - left.cell_length + 2)) + right
 
     def _right(self) -> Content:
         parts = [render.text(self.kept)] if self.kept else []

@@ -1,0 +1,16 @@
+"""An editor that can hold any text: control codes are shown as pictures and stay what they are."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import TextArea
+
+from tui import render
+
+
+class SafeTextArea(TextArea):
+    """A TextArea whose lines are clean on the screen; `text` is as it was typed, pasted or given."""
+
+    def get_line(self, line_index: int) -> Text:
+        """One line as it is shown: a picture for each code, so that places stay the same."""
+        return Text(render.pictured(self.document.get_line(line_index)), end="", no_wrap=True)
