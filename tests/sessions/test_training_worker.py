@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sessions.engine import share
+from sessions.engine.base import load_base
 from sessions.paths import Paths
 from sessions.registry import Registry
+from sessions.settings import Settings
 from sessions.training import adapting, checkpoints, events, runs, worker
 from sessions.training.events import HeldOut, Planned, Sampled, Scored, Stepped, Warned, WorkerStarted
 from sessions.training.recipe import Recipe
@@ -308,6 +311,28 @@ def test_a_waiting_worker_ends_quietly_and_a_killed_one_is_told(paths: Paths, mo
     found = runs.state(paths, run)
     assert found.phase == "failed" and found.failure is not None and found.failure.kind == "WorkerDied"
     assert Registry(paths).names() == []
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_other_ways_to_hold_the_base(paths: Paths, model: Path, quantization: str) -> None:
+    kept_facts(paths)
+    found = done(paths, prepared(paths, model, SHORT), quantization=quantization)
+    assert found.phase == "finished", found.failure
+    assert found.steps[-1].loss < found.steps[0].loss
+
+
+def test_the_base_is_taken_from_a_host_that_shares_it(paths: Paths, model: Path, tmp_path: Path) -> None:
+    kept_facts(paths)
+    base = load_base(str(model), paths, Settings(), lambda stage, fraction: None)
+    manifest = share.offer(base, tmp_path)
+    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
+    assert found.phase == "finished", found.failure
+    assert found.worker is not None and "shared" in found.worker.base_from and not found.warnings
+    (tmp_path / "base.json").write_text("{}")
+    with opened(paths) as store:
+        keep(store, [("And?", "So.")])
+    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
+    assert found.phase == "finished" and "cannot be shared" in found.warnings[0]
 
 
 def test_the_events_start_and_end_as_they_should(paths: Paths, model: Path) -> None:
