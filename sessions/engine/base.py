@@ -9,6 +9,7 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from sessions.engine.arena import Arena, Manifest
 from sessions.engine.contract import Loader, Progress
 from sessions.engine.errors import memory_errors
 from sessions.engine.store import Opened, Store
-from sessions.engine.words import Words, read_words
+from sessions.engine.words import Words, read_words, wrapped
 from sessions.models import Source, resolve
 from sessions.paths import Paths
 from sessions.protocol import ModelInfo
@@ -34,7 +35,6 @@ class LoadedBase:
     """
 
     model: Any
-    tokenizer: Any
     words: Words
     info: ModelInfo
     digest: str
@@ -42,6 +42,14 @@ class LoadedBase:
     arena: Arena
     dtype: torch.dtype
     descriptor: int | None = None
+    _wrapped: Any = None
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer as transformers and TRL take it, made when it is first asked for."""
+        if self._wrapped is None:
+            self._wrapped = wrapped(self.words, Path(self.manifest.source))
+        return self._wrapped
 
     @property
     def device(self) -> torch.device:
@@ -120,12 +128,12 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def assemble(empty: Any, data: Arena, manifest: Manifest, words: tuple[Words, Any]) -> LoadedBase:
+def assemble(empty: Any, data: Arena, manifest: Manifest, words: Words) -> LoadedBase:
     """A base out of a skeleton and an arena that is on its device."""
     skeleton.plug(empty, data, manifest)
     dtype: torch.dtype = getattr(torch, manifest.dtype)
     skeleton.mark_quantized(empty, manifest.quantization, dtype)
-    base = LoadedBase(empty, words[1], words[0], ModelInfo(name=""), manifest.digest, manifest, data, dtype)
+    base = LoadedBase(empty, words, ModelInfo(name=""), manifest.digest, manifest, data, dtype)
     base.info = _info(base)
     return base
 

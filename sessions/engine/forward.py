@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import torch
 
 from sessions.engine.kv import KvStore
 
-Step: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-"""A faster way for one new id in each row."""
+
+class Step(Protocol):
+    """A faster way for one new id in each row."""
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """`[rows, 1]` ids to `[rows, vocabulary]` logits."""
+        ...
+
+    def on(self, kv: KvStore) -> Step:
+        """The same step on other keys and values."""
+        ...
 
 
 class Forward:
@@ -29,3 +37,12 @@ class Forward:
         out = self.model(input_ids=ids, past_key_values=self.kv.cache, use_cache=True, logits_to_keep=last)
         logits: torch.Tensor = out.logits[:, -1]
         return logits
+
+    def beside(self, ids: tuple[int, ...]) -> torch.Tensor:
+        """Logits of two rows after some ids one by one, [2, vocabulary]; the chat's keys and values stay."""
+        scratch = KvStore(len(self.kv.layers), len(ids), rows=2)
+        scratch.open(["", ""], [0])
+        step = None if self.step is None else self.step.on(scratch)
+        apart = Forward(self.model, scratch, self.device, step)
+        logits = [apart(torch.tensor([[token], [token]], device=self.device)) for token in ids]
+        return logits[-1]

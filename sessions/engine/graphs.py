@@ -27,7 +27,7 @@ class GraphStep(LlamaStep):
 
     def __init__(self, base: LoadedBase, kv: KvStore, residents: Residents) -> None:
         super().__init__(base, kv, {})
-        self._residents, self._device = residents, base.device
+        self._base, self._residents, self._device = base, residents, base.device
         self._position = torch.zeros(1, dtype=torch.long, device=base.device)
         self._ids: dict[int, torch.Tensor] = {}
         self._graphs: dict[tuple[object, ...], tuple[Any, torch.Tensor]] = {}
@@ -51,6 +51,10 @@ class GraphStep(LlamaStep):
         graph.replay()
         self._kv.advance()
         return logits
+
+    def on(self, kv: KvStore) -> LlamaStep:
+        """The same step on other keys and values, without graphs."""
+        return LlamaStep(self._base, kv, {})
 
     def place(self, ids: torch.Tensor) -> None:
         """Fill the static inputs."""

@@ -6,6 +6,7 @@ reference and does everything else.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,6 +27,8 @@ from sessions.engine.packed import Packed
 from sessions.paths import Paths
 
 DENSE_LIMIT = 1 << 30
+SMALL = 1 << 18
+"""Below so many products, waking a second thread costs more than it gives."""
 ROPES = ("default", "linear", "llama3")
 
 
@@ -49,13 +52,15 @@ class Group:
         active = [(layer, span) for layer, span in tuned if getattr(layer, "a", None) is not None]
         if not active:
             return out
-        wide, total = x.to(active[0][0].a.dtype), out.to(active[0][0].a.dtype)
-        for layer, span in active:
-            inner = torch.mm(wide, layer.a.T)
-            if layer.factor is None:
-                inner.mul_(layer.scale[:, 0])
-            total[:, span].addmm_(inner, layer.b, alpha=1.0 if layer.factor is None else layer.factor)
-        return total.to(out.dtype)
+        threads = torch.get_num_threads()
+        small = active[0][0].a.numel() * len(x) <= SMALL
+        if small:
+            torch.set_num_threads(1)
+        try:
+            return _tuned(x, out, active)
+        finally:
+            if small:
+                torch.set_num_threads(threads)
 
     def _base(self, x: torch.Tensor) -> torch.Tensor:
         if isinstance(self._product, Packed):
@@ -63,6 +68,18 @@ class Group:
         if self._product is not None:
             return functional.linear(x, self._product)
         return torch.cat([linear(x) for linear in self.linears()], dim=-1)
+
+
+def _tuned(x: torch.Tensor, out: torch.Tensor, active: list[tuple[Any, slice]]) -> torch.Tensor:
+    """`out` plus the active deltas of each span."""
+    first = active[0][0].a
+    wide, total = x.to(first.dtype), out.to(first.dtype)
+    for layer, span in active:
+        inner = torch.mm(wide, layer.a.T)
+        if layer.factor is None:
+            inner.mul_(layer.scale[:, 0])
+        total[:, span].addmm_(inner, layer.b, alpha=1.0 if layer.factor is None else layer.factor)
+    return total.to(out.dtype)
 
 
 Attend: TypeAlias = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -98,6 +115,12 @@ class LlamaStep:
         """Append one id to each row; logits after it."""
         position = self._kv.layers[0].length
         return self._through(ids, self._cos[position], self._sin[position], self._attend)
+
+    def on(self, kv: KvStore) -> LlamaStep:
+        """The same step on other keys and values."""
+        other = copy.copy(self)
+        other._kv = kv
+        return other
 
     def _through(self, ids: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend) -> torch.Tensor:
         hidden = self._model.model.embed_tokens(ids[:, 0])

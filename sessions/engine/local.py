@@ -33,7 +33,7 @@ from sessions.paths import Paths
 from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
 from sessions.registry import Registry
 
-PROBE = 8
+PROBE = (3, 4)
 LOUD = 64.0
 
 
@@ -120,13 +120,11 @@ class LocalEngine:
             self._residents.add(fresh)
         return AdapterLoaded(adapter=adapter, digest=fresh.digest, seconds=timer.seconds)
 
-    @torch.inference_mode()
     def _probe(self, fresh: Adapter, folder: Path) -> None:
-        ids = torch.arange(PROBE, device=self.base.device)[None] % self.base.model.config.vocab_size
-        both = ids.expand(2, -1)
+        """Two ids through base and adapter side by side: the numbers are finite, and they differ."""
         for strength in (1.0, LOUD):
             self._residents.activate([(None, 0.0), (fresh, strength)])
-            plain, tuned = self.base.model(input_ids=both, use_cache=False).logits
+            plain, tuned = self._forward.beside(PROBE)
             if strength == 1.0 and not tuned.isfinite().all():
                 raise lora.damaged(folder, "the model computes no finite numbers with it")
             if not torch.equal(plain, tuned) or fresh.empty:

@@ -46,8 +46,9 @@ def build(config: Any, quantization: str, dtype: torch.dtype) -> Any:
     """The modules: parameters on the meta device, buffers real, linear layers (but the head) quantized."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
 
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.tie_weights()
     model.requires_grad_(False).eval()

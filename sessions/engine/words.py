@@ -12,8 +12,7 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer
 
-from corpora.errors import CorpusError
-from corpora.tokens import Vocabulary, vocabulary
+from corpora.tokens import FastVocabulary, Vocabulary
 from sessions.errors import ModelUnusable
 
 
@@ -27,28 +26,44 @@ class Words:
     special: frozenset[int]
 
 
-def read_words(folder: Path, config: Any) -> tuple[Words, Any]:
-    """The words, and the same tokenizer as transformers wraps it. Raises ModelUnusable."""
-    from transformers import PreTrainedTokenizerFast
-
+def read_words(folder: Path, config: Any) -> Words:
+    """The words of a model's folder. Raises ModelUnusable for a tokenizer.json that cannot be used."""
     path = folder / "tokenizer.json"
     try:
         backend = Tokenizer.from_file(str(path))
-        tokens = _named_tokens(folder)
-        wrapped = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_file(str(path)), **tokens)
-        words = vocabulary(wrapped)
-    except (CorpusError, msgspec.MsgspecError, OSError, ValueError) as error:
+        bos, eos = _frame(backend, named_tokens(folder))
+        ends = frozenset({eos, *_generation_ends(folder, config)})
+    except (msgspec.MsgspecError, OSError, ValueError) as error:
         raise ModelUnusable(f"{path} cannot be used: {error}", remedy="Get the model again.") from error
     except Exception as error:
         raise ModelUnusable(f"{path} is damaged: {error}", remedy="Get the model again.") from error
-    if wrapped.pad_token is None:
-        wrapped.pad_token = wrapped.unk_token or wrapped.bos_token
     special = {key for key, token in backend.get_added_tokens_decoder().items() if token.special}
-    ends = frozenset({words.eos_id, *_generation_ends(folder, config)})
-    return Words(backend, words, ends, frozenset(special | ends | {words.bos_id})), wrapped
+    return Words(backend, FastVocabulary(backend, bos, eos), ends, frozenset(special | ends | {bos}))
 
 
-def _named_tokens(folder: Path) -> dict[str, str]:
+def wrapped(words: Words, folder: Path) -> Any:
+    """The same tokenizer as transformers wraps it, for trainers; its pad token is never EOS."""
+    from transformers import PreTrainedTokenizerFast
+
+    made = PreTrainedTokenizerFast(tokenizer_object=words.backend, **named_tokens(folder))
+    for name in ("bos", "eos"):
+        if getattr(made, f"{name}_token") is None:
+            setattr(made, f"{name}_token", words.backend.id_to_token(getattr(words.vocabulary, f"{name}_id")))
+    if made.pad_token is None or made.pad_token == made.eos_token:
+        made.pad_token = made.unk_token or made.bos_token
+    return made
+
+
+def _frame(backend: Tokenizer, named: dict[str, str]) -> tuple[int, int]:
+    """Ids of BOS and EOS; a tokenizer without a BOS of its own uses its EOS, as such models were trained."""
+    eos = backend.token_to_id(named.get("eos_token", "</s>"))
+    if eos is None:
+        raise ValueError("it has no end-of-text token; name it as eos_token in tokenizer_config.json")
+    bos = backend.token_to_id(named.get("bos_token", "<s>"))
+    return (eos if bos is None else bos), eos
+
+
+def named_tokens(folder: Path) -> dict[str, str]:
     """BOS, EOS, UNK and PAD by name, as the tokenizer's own files give them."""
     found: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):

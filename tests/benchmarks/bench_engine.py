@@ -46,7 +46,9 @@ ROWS = (
 def measured(module: str, measure: str, *places: Path) -> float:
     """One figure out of a process of its own."""
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", measure, *map(str, places)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Both sides wait the same way: spinning threads would measure what else the machine does.
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{measure} failed:\n{done.stderr[-2000:]}")
     return float(json.loads(done.stdout.splitlines()[-1]))

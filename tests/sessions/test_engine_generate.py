@@ -291,3 +291,13 @@ def test_keys_and_values_grow_beyond_their_first_room(folder: Path, paths: Paths
     ids = encode_prompt(ask("Hello", text_of(first) or "x", said).dialog, base.words.vocabulary)
     assert len(ids) > 512 and engine.info.memory > small
     assert text_of(steps) == base.words.backend.decode(plain_ids(plain, ids, 12))
+
+
+def test_an_adapter_of_queries_alone_passes_its_probe(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    from safetensors.torch import load_file, save_file
+
+    place = tiny_adapter(paths.adapter("queries", 1), folder)
+    weights = load_file(place / "adapter_model.safetensors")
+    save_file({key: item for key, item in weights.items() if "q_proj" in key}, place / "adapter_model.safetensors")
+    engine.load_adapter("queries/v1")
+    assert engine.resident() == ("queries/v1",)
