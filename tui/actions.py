@@ -221,14 +221,6 @@ class AppActions(RunActions):
         if rest:
             self.app.tell(PromptHandedOver(rest))
 
-    async def vote(self, rest: str) -> None:
-        """Votes are cast where both replies are seen."""
-        await self.app.switch_mode("compare")
-
-    async def corpus(self, rest: str) -> None:
-        """The Corpus screen, which imports and exports."""
-        await self.app.switch_mode("corpus")
-
     async def help(self, rest: str) -> None:
         """Keys and commands."""
         from tui.screens.help import HelpScreen

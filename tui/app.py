@@ -360,8 +360,10 @@ class LlamaTuiApp(App[None]):
         self.refresh_bar()
 
     def on_run_ended(self, message: RunEnded) -> None:
-        """A run has ended."""
+        """A run has ended; the Train screen shows a failure itself."""
         self.refresh_bar()
+        if message.state.failure is not None and self.current_mode != "train":
+            self.report(message.state.failure.error())
 
     def refresh_bar(self) -> None:
         """Write the top line of the open screen anew."""

@@ -1,8 +1,9 @@
-"""The commands that concern runs, adapters and the host. The app's other commands stand in `tui/actions.py`."""
+"""The commands that concern runs, adapters, votes, files and the host; the others stand in `tui/actions.py`."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,9 @@ from sessions.errors import SettingsError
 from sessions.protocol import BASE, HostState, Sampling
 from sessions.training import recipe as recipes
 from tui import render
+from tui.messages import CorpusChanged
+
+VOTES = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RunActions:
-    """Train, runs, adapter, status."""
+    """Train, runs, adapter, votes, the corpus as files, status."""
 
     def __init__(self, app: LlamaTuiApp) -> None:
         self.app = app
@@ -76,6 +80,52 @@ class RunActions:
             address = BASE if rest == BASE else await asyncio.to_thread(registry.resolve, rest)
         await self.app.use_adapter(address)
         self.screen.say(f"{address} answers from the next reply on.")
+
+    async def vote(self, rest: str) -> None:
+        """Vote on the comparison that is on its screen; without a word, go and see."""
+        from tui.screens.compare import CompareScreen
+
+        await self.app.switch_mode("compare")
+        if not rest:
+            return
+        if rest not in VOTES:
+            raise UsageError("A vote is left, right, tie or bad.")
+        screen = self.app.screen
+        if not isinstance(screen, CompareScreen) or not screen.check_action("vote", (VOTES[rest],)):
+            raise UsageError("There is nothing to vote on.", remedy="/compare PROMPT first; each is voted on once.")
+        screen.action_vote(VOTES[rest])
+
+    async def corpus(self, rest: str) -> None:
+        """Import or export a file; without a word, go and see."""
+        verb, _, name = rest.partition(" ")
+        if not verb:
+            await self.app.switch_mode("corpus")
+        elif verb in ("import", "export") and name.strip():
+            self.screen.say(f"{verb.capitalize()} …", lasting=True)
+            work = self._import if verb == "import" else self._export
+            try:
+                said = await asyncio.to_thread(work, name.strip())
+            except BaseException:
+                self.screen.say("")
+                raise
+            self.screen.say(said)
+            self.app.tell(CorpusChanged())
+        else:
+            raise UsageError("Import or export which file?", remedy="/corpus import FILE, or /corpus export FILE.")
+
+    def _import(self, name: str) -> str:
+        from corpora.transfer import import_files
+
+        report = import_files(self.app.chat.store, [Path(name).expanduser()])
+        refused = f", {report.refused_rows:,} refused (f3 imports with the reasons)" if report.refused_rows else ""
+        return f"{report.new:,} new, {report.duplicates:,} known already, {report.preferences:,} pairs{refused}."
+
+    def _export(self, name: str) -> str:
+        from tui.verbs.corpus import format_of, write_out
+
+        left_out: list[str] = []
+        rows = write_out(self.app.chat.store, Path(name).expanduser(), format_of(name), left_out)
+        return f"{rows:,} rows written to {name}" + (f"; {len(left_out):,} left out" if left_out else "")
 
     async def status(self, rest: str) -> None:
         """Model, adapter, memory and runs."""

@@ -6,16 +6,24 @@ import asyncio
 from pathlib import Path
 
 from sessions.engine.fake import FakeEngine
-from sessions.errors import AdapterNotFound
+from sessions.errors import AdapterNotFound, Failure
+from sessions.registry import Lineage, Registry
 from sessions.settings import Settings
 from sessions.training import events
-from sessions.training.events import Planned, Published, RunCreated, RunFinished, Stepped, WorkerStarted
-from tests.sessions.test_registry import publish
+from sessions.training.events import Planned, Published, RunCreated, RunFailed, RunFinished, Stepped, WorkerStarted
+from tests.hosts import MODEL
+from tests.sessions.test_registry import fill
 from tests.tui.driving import Driven, driven
 from tui import commands
 from tui.messages import AdapterInUseChanged, RunEnded, RunEventHappened, VersionOffered
 from tui.screens.help import HelpScreen
 from tui.screens.settings import Setting, documentation
+
+
+def publish(registry: Registry, name: str) -> str:
+    """A version made for the fake model."""
+    lineage = Lineage(adapter=name, version=0, parent="base", base_model=MODEL)
+    return registry.publish(fill(registry.stage(name)), lineage)
 
 
 def write_run(it: Driven, worse: str = "", published: bool = True) -> str:
@@ -204,3 +212,47 @@ async def test_a_second_terminal_sees_what_the_first_kept(tmp_path: Path) -> Non
         assert (await other.status()).clients == 2
         await other.close()
         await asyncio.sleep(0)
+
+
+async def test_a_failed_run_says_why_on_any_screen(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(100, 30)) as it:
+        folder = it.app.workspace.paths.run("r2")
+        folder.mkdir(parents=True)
+        created = RunCreated(run="r2", model="fake", adapter="mine", parent="base", snapshot="0", new_rows=1)
+        events.append(folder, created)
+        failure = Failure("RunDiverged", "The loss is not finite [/INST].", "Nothing was published.", "Lower the rate.")
+        events.append(folder, RunFailed(failure=failure))
+        it.app.bridge.follow("r2")
+        await it.until(lambda: "The loss is not finite [/INST]." in it.shown() and "Lower the rate." in it.shown())
+
+
+async def test_files_in_and_out_by_command(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Say hi", "input": "", "output": "hi"}\n')
+    async with driven(tmp_path, size=(100, 30)) as it:
+        await it.say(f"/corpus import {rows}")
+        await it.until(lambda: "1 new" in it.shown())
+        await it.until(lambda: "1 kept" in it.shown())
+        await it.say(f"/corpus export {tmp_path / 'out.jsonl'}")
+        await it.until(lambda: "1 rows written" in it.shown())
+        await it.say("/corpus import /nowhere.jsonl")
+        await it.until(lambda: "nowhere.jsonl" in it.shown())
+        await it.ask("hello")
+        await it.say(f"/save {tmp_path / 'chat.md'}")
+        await it.until((tmp_path / "chat.md").exists)
+        await it.say(f"/read {rows}")
+        await it.until(lambda: it.app.chat.last is not None and "Say hi" in it.app.chat.last.prompt)
+
+
+async def test_compare_and_vote_by_command(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(100, 30)) as it:
+        publish(it.app.workspace.registry, "mine")
+        await it.say("/vote left")
+        await it.until(lambda: "nothing to vote on" in it.shown())
+        await it.pilot.press("f2")
+        await it.say("/compare who are you")
+        await it.until(lambda: "mine/v1 heard: who are you" in it.shown() and "base heard: who are you" in it.shown())
+        await it.pilot.press("f2")
+        await it.say("/vote right")
+        await it.until(lambda: len(it.app.chat.store.verdicts()) == 1)
+        assert it.app.chat.store.verdicts()[0].vote == "right"
