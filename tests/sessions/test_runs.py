@@ -264,7 +264,7 @@ def test_row_keys_are_what_the_lineage_remembers(paths: Paths, run: str) -> None
 def test_runs_and_registry_import_no_torch() -> None:
     code = (
         "import sys, sessions.registry, sessions.training.runs, sessions.training.assignment, "
-        "sessions.training.schedule, sessions.training.control; "
+        "sessions.training.schedule, sessions.training.control, sessions.training.preflight; "
         "bad = {'torch', 'transformers', 'peft', 'trl', 'numpy'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
