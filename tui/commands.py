@@ -88,7 +88,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("save", "Write this chat to a file", "FILE", paths=True),
     Command("train", "Train the adapter on what is kept", "[key=value …]", aliases=("learn",)),
     Command("runs", "List runs, or stop one", "[stop | cancel | resume]", choices=("stop", "cancel", "resume")),
-    Command("adapter", "Show adapters, or use one: base, NAME, NAME/vN, rollback", "[NAME]", choices=("base", "rollback")),
+    Command(
+        "adapter", "Show adapters, or use one: base, NAME, NAME/vN, rollback", "[NAME]", choices=("base", "rollback")
+    ),
     Command("compare", "Answer a prompt with the base and the adapter, side by side", "[PROMPT]"),
     Command("vote", "Vote on the last comparison", "left | right | tie | bad", choices=("left", "right", "tie", "bad")),
     Command("corpus", "Count what is kept; import or export a file", "[import FILE | export FILE]", paths=True),

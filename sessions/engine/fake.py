@@ -16,7 +16,6 @@ from sessions.engine.contract import Progress, Step
 from sessions.errors import AdapterNotFound, PromptTooLong
 from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
 
-
 INFO = ModelInfo(name="fake", architecture="FakeForCausalLM", parameters=1000, quantization="NF4")
 
 
