@@ -4,7 +4,8 @@ LlamaTuiError                 what · data · remedy; exit code 1
 ├── UsageError                wrong command or argument; exit code 2
 ├── CorpusError               (corpora/errors.py)
 │   ├── DialogError
-│   │   └── TagsInContent
+│   │   ├── TagsInContent
+│   │   └── DialogTooLong
 │   ├── ImportRefused
 │   └── StoreError
 │       └── StoreIsNewer
