@@ -128,7 +128,7 @@ class AppActions(RunActions):
         from tui.clipboard import copy
 
         reply = self.screen.target().reply
-        self.app.notify(await copy(self.app, self.app.workspace.paths, reply), timeout=3)
+        self.screen.say(await copy(self.app, self.app.workspace.paths, reply))
 
     async def external(self) -> None:
         """The text being typed, in the person's own editor."""

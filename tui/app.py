@@ -252,6 +252,8 @@ class LlamaTuiApp(App[None]):
     async def _open(self) -> None:
         try:
             await self._open_store()
+            if self.workspace.settings.keys:
+                self.attempt(self._check_keys)
             self.bridge.attach()
             await self.bridge.find_runs()
             await self.client.connect()
@@ -277,6 +279,11 @@ class LlamaTuiApp(App[None]):
     def action_do(self, name: str) -> None:
         """Run a command of the registry."""
         self.do(name)
+
+    async def _check_keys(self) -> None:
+        from tui import keys
+
+        await asyncio.to_thread(keys.check, self.workspace.settings.keys)
 
     async def action_mode(self, mode: str) -> None:
         """Go to a main screen."""

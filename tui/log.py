@@ -14,13 +14,16 @@ logger.propagate = False
 
 def open_log(paths: Paths) -> logging.Logger:
     """Log to `logs/tui.log` of a home from now on (1 MB, three files)."""
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    others = logging.getLogger("asyncio")
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        others.removeHandler(old)
+        old.close()
     file = private_folder(paths.logs) / "tui.log"
     os.close(private_open(str(file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=2, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
+    others.addHandler(handler)
     logger.setLevel(logging.INFO)
     return logger

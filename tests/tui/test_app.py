@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from textual.binding import Binding
+
 from sessions.engine.fake import FakeEngine
 from sessions.errors import AdapterNotFound, Failure
 from sessions.registry import Lineage, Registry
@@ -256,3 +258,17 @@ async def test_compare_and_vote_by_command(tmp_path: Path) -> None:
         await it.say("/vote right")
         await it.until(lambda: len(it.app.chat.store.verdicts()) == 1)
         assert it.app.chat.store.verdicts()[0].vote == "right"
+
+
+async def test_a_wrong_name_of_a_key_is_said(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(keys={"kep": "ctrl+l"}), size=(100, 30)) as it:
+        await it.until(lambda: "no key named 'kep'" in it.shown() and "keep" in it.shown())
+
+
+def test_every_key_of_the_chat_has_a_name() -> None:
+    from tui.screens.chat import ChatScreen
+    from tui.widgets.conversation import Conversation
+    from tui.widgets.prompt import Prompt
+
+    for owner in (ChatScreen, Conversation, Prompt):
+        assert all(isinstance(binding, Binding) and binding.id for binding in owner.BINDINGS), owner

@@ -51,8 +51,8 @@ class ChatScreen(Replying, Editing):
         Binding("ctrl+t", "send_anyway", "Send with tags", show=False, priority=True, id="send.anyway"),
         Binding("f7", "external", "Your editor", show=False, priority=True, id="editor.external"),
         Binding("f9", "copy", "Copy reply", show=False, priority=True, id="copy"),
-        Binding("pageup", "page(-1)", "Up", show=False, priority=True),
-        Binding("pagedown", "page(1)", "Down", show=False, priority=True),
+        Binding("pageup", "page(-1)", "Up", show=False, priority=True, id="scroll.up"),
+        Binding("pagedown", "page(1)", "Down", show=False, priority=True, id="scroll.down"),
     ]
 
     def __init__(self) -> None:

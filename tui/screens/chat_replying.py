@@ -112,6 +112,7 @@ class Replying(ChatParts):
         self.live = await self.conversation.begin(before, exchange)
         if self.llama.model is None:
             self.live.wait_for(self._loading())
+            self.status.state = "◌ Starting the model"
 
     def _loading(self) -> str:
         loading = self.llama.client.loading

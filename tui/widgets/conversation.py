@@ -52,12 +52,12 @@ class Conversation(VerticalScroll):
     """
 
     BINDINGS = [
-        Binding("k", "screen.select(-1)", "Previous", show=False),
-        Binding("j", "screen.select(1)", "Next", show=False),
-        Binding("left", "screen.version(-1)", "Version", show=False),
-        Binding("right", "screen.version(1)", "Version", show=False),
-        Binding("y", "screen.copy", "Copy", show=False),
-        Binding("home", "to_first", "First", show=False),
+        Binding("k", "screen.select(-1)", "Previous", show=False, id="conversation.previous"),
+        Binding("j", "screen.select(1)", "Next", show=False, id="conversation.next"),
+        Binding("left", "screen.version(-1)", "Version", show=False, id="conversation.version_before"),
+        Binding("right", "screen.version(1)", "Version", show=False, id="conversation.version_after"),
+        Binding("y", "screen.copy", "Copy", show=False, id="conversation.copy"),
+        Binding("home", "to_first", "First", show=False, id="conversation.first"),
     ]
 
     def __init__(self, **options: str) -> None:

@@ -38,11 +38,11 @@ class Prompt(SafeTextArea):
     BINDINGS = [
         Binding("enter", "send", "Send", show=False, priority=True, id="prompt.send"),
         Binding("ctrl+j,shift+enter", "newline", "New line", show=False, priority=True, id="prompt.newline"),
-        Binding("up", "up", show=False, priority=True),
-        Binding("down", "down", show=False, priority=True),
+        Binding("up", "up", show=False, priority=True, id="prompt.up"),
+        Binding("down", "down", show=False, priority=True, id="prompt.down"),
         Binding("tab", "complete", show=False, priority=True, id="prompt.complete"),
-        Binding("left", "version(-1)", show=False, priority=True),
-        Binding("right", "version(1)", show=False, priority=True),
+        Binding("left", "version(-1)", show=False, priority=True, id="prompt.left"),
+        Binding("right", "version(1)", show=False, priority=True, id="prompt.right"),
     ]
 
     @dataclass
