@@ -27,7 +27,7 @@ tests: $(READY)
 
 # The whole counts of the promises; `make tests` runs them reduced.
 faults: $(READY)
-	LLAMA_TUI_KILLS=1000 LLAMA_TUI_FULL=1 $(BIN)/python -m pytest -q --timeout 7200 tests/faults tests/corpora tests/sessions
+	LLAMA_TUI_KILLS=1000 LLAMA_TUI_FLIPS=500 LLAMA_TUI_FULL=1 $(BIN)/python -m pytest -q --timeout 7200 tests/faults tests/corpora tests/sessions
 
 benchmarks: $(READY)
 	$(BIN)/python -m tests.benchmarks.bench_corpora
