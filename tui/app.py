@@ -150,36 +150,10 @@ class LlamaTuiApp(App[None]):
 
     @property
     def model_name(self) -> str:
-        """The model's name, also before it is loaded."""
+        """The model's name, also before it is loaded; empty before it is known."""
         if "client" not in self.__dict__:
             return ""
         return self.client.ready.name if self.client.ready else self.client.model
-
-    @property
-    def model_details(self) -> str:
-        """How the loaded model is held; empty before."""
-        model = self.model
-        return " · ".join(part for part in (model.quantization.lower(), model.device) if part) if model else ""
-
-    @property
-    def run_summary(self) -> str:
-        """The run that is going on, in a word or two; empty where none is."""
-        run = self.bridge.active
-        if run is None:
-            return ""
-        if run.plan is None or not run.steps:
-            return f"▶ {run.stage.lower() or 'training'}"
-        return f"▶ {run.steps[-1].step / max(1, run.plan.steps):.0%}"
-
-    @property
-    def run_in_words(self) -> str:
-        """The run that is going on, for the status line; empty where none is."""
-        run = self.bridge.active
-        if run is None or run.plan is None or not run.steps:
-            return self.run_summary
-        step = run.steps[-1]
-        left = f"{int(step.eta) // 60}:{int(step.eta) % 60:02d} left"
-        return f"▶ {step.step}/{run.plan.steps} · loss {step.loss:.2f} · {left}"
 
     def tell(self, message: Message) -> None:
         """Hand a message to the app and to every open screen."""

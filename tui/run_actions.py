@@ -14,6 +14,7 @@ from sessions.errors import SettingsError
 from sessions.protocol import BASE, HostState, Sampling
 from sessions.training import recipe as recipes
 from tui import render
+from tui.glance import model_details
 from tui.messages import CorpusChanged
 
 VOTES = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
@@ -138,7 +139,7 @@ class RunActions:
         chat = self.app.chat
         context = self.screen.status
         return [
-            f"model      {self.app.model_name} · {self.app.model_details or 'loading'}",
+            f"model      {self.app.model_name} · {model_details(self.app.model) or 'loading'}",
             f"adapter    {self.app.adapter} · strength {chat.strength:g}",
             f"sampling   {in_words(chat.sampling)}",
             f"system     {render.line(chat.system, 60) if chat.system else 'none'}",

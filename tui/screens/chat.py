@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static, TextArea
 
 from tui import commands, render
+from tui.glance import model_details, run_in_words
 from tui.messages import (
     AdapterInUseChanged,
     CorpusChanged,
@@ -117,7 +118,7 @@ class ChatScreen(Replying, Editing):
         """What is worth knowing when nothing goes on."""
         temperature = self.llama.chat.sampling.temperature
         drawn = f"temperature {temperature:g}" if temperature else "greedy"
-        self.status.state = " · ".join(part for part in (self.llama.model_details, drawn) if part)
+        self.status.state = " · ".join(part for part in (model_details(self.llama.model), drawn) if part)
 
     def on_model_loading(self, message: ModelLoading) -> None:
         """The model is being loaded; one may type already."""
@@ -141,7 +142,7 @@ class ChatScreen(Replying, Editing):
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
         """A run goes on while one chats."""
-        self.status.state = self.llama.run_in_words
+        self.status.state = run_in_words(self.llama.bridge.active)
 
     def on_run_ended(self, message: RunEnded) -> None:
         """A run has ended."""

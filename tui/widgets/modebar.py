@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from sessions.protocol import BASE
 from tui import render
+from tui.glance import run_share
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
@@ -44,7 +45,7 @@ class ModeBar(Horizontal):
         app = cast("LlamaTuiApp", self.app)
         adapter = render.line(app.adapter)
         parts = [
-            Content.styled(render.line(app.run_summary), "$text-success"),
+            Content.styled(render.line(run_share(app.bridge.active)), "$text-success"),
             Content(render.line(app.model_name)),
             Content.styled(adapter, "" if adapter == BASE else "bold $text-accent"),
         ]
