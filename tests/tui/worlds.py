@@ -109,7 +109,7 @@ def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
 
 def take_up(folder: Path, steps: int = 40) -> None:
     """A worker (this process) has begun and knows its plan."""
-    events.append(folder, events.WorkerStarted(pid=os.getpid(), device="cpu", base_from="the host"))
+    events.append(folder, events.WorkerStarted(pid=os.getpid(), device="cpu", base_from="shared with the chat"))
     plan = events.Planned(
         steps=steps,
         epochs=10,

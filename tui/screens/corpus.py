@@ -145,16 +145,18 @@ class CorpusScreen(Transferring):
     # looking
 
     @background("look")
-    async def look(self, *, from_top: bool = False) -> None:
+    async def look(self, *, from_top: bool = False, at: int | None = None) -> None:
         """Read the matches anew; the cursor stays on its exchange, or at its row where that one is gone."""
         if not self.llama.opened.is_set():
             return
         self._stale = False
-        self._show(await asyncio.to_thread(_read, self.store, self._look(from_top)))
+        self._show(await asyncio.to_thread(_read, self.store, self._look(from_top, at)))
         self.filters.show_counts(await asyncio.to_thread(self.store.stats))
 
-    def _look(self, from_top: bool) -> Look:
+    def _look(self, from_top: bool, at: int | None) -> Look:
         table, where = self.table, self.filters.where
+        if at is not None:
+            return Look(where, self.order, at, None, range(at // PAGE, at // PAGE + 1))
         if from_top:
             return Look(where, self.order, 0, None, range(1))
         current = table.current
@@ -191,6 +193,17 @@ class CorpusScreen(Transferring):
         self.detail.show(shown)
         if self.tokens_shown:
             self.preview_tokens(shown)
+
+    @background("go")
+    async def go_to(self, exchange_id: int) -> None:
+        """Put the cursor on an exchange, the filter cleared."""
+        self.leave_inbox()
+        self.filters.clear(tell=False)
+        ids = await asyncio.to_thread(self.store.ids)
+        if exchange_id in ids:
+            newest = len(ids) - 1 - ids.index(exchange_id)
+            self.table.cursor = newest
+            self.look(at=newest)
 
     # moving about
 

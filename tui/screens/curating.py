@@ -10,8 +10,12 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.widgets import Static
 
+from corpora import curation
 from corpora.dialog import Exchange, Status
+from corpora.errors import LlamaTuiError
+from corpora.findings import Finding
 from corpora.store import Store
 from tui import render
 from tui.messages import CorpusChanged
@@ -21,6 +25,7 @@ from tui.widgets.dialogs import AskLine, Confirm, EditText, Reading
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
 from tui.widgets.exchange_table import ExchangeTable
 from tui.widgets.filter_bar import FilterBar
+from tui.widgets.findings import Findings, found
 from tui.widgets.stats_panel import statistics
 from tui.widgets.token_preview import token_preview
 
@@ -48,6 +53,7 @@ class Curating(ModeScreen):
         Binding("a", "select_all", "Select all", show=False, id="corpus.all"),
         Binding("space", "select", "Select", id="corpus.select"),
         Binding("s", "statistics", "Stats", id="corpus.stats"),
+        Binding("h", "check", "Check", id="corpus.check"),
         Binding("E", "export", "Export", id="corpus.export"),
     ]
 
@@ -92,6 +98,16 @@ class Curating(ModeScreen):
         """The chat shows the same exchanges."""
         if not ids or any(exchange.id in ids for exchange in self.llama.chat.branch):
             await self.llama.chat.refresh()
+
+    def say_task(self, words: str) -> None:
+        """Say what is being done; nothing takes the line away."""
+        line = self.query_one("#task-line", Static)
+        line.update(words)
+        line.display = bool(words)
+
+    def go_to(self, exchange_id: int) -> object:
+        """Put the cursor on an exchange."""
+        raise NotImplementedError
 
     # verdicts
 
@@ -203,6 +219,30 @@ class Curating(ModeScreen):
         """Encode in a thread, as training would."""
         model = self.llama.client.model
         self.detail.show_tokens(await asyncio.to_thread(token_preview, model, shown))
+
+    @background("check")
+    async def action_check(self) -> None:
+        """Duplicates, conflicts, cut-off replies, tags, secrets and more, each with its fix."""
+        self.say_task("Checking …")
+        try:
+            findings, prompts = await asyncio.to_thread(found, self.store)
+        finally:
+            self.say_task("")
+        if not findings:
+            self.llama.notify("The checks found nothing.", timeout=3)
+            return
+        chosen = await self.app.push_screen_wait(Findings(findings, prompts, self._fix))
+        if chosen is not None:
+            self.go_to(chosen)
+
+    async def _fix(self, finding: Finding) -> bool:
+        try:
+            done = await asyncio.to_thread(curation.apply, self.store, finding)
+        except LlamaTuiError as error:
+            self.llama.report(error)
+            return False
+        self.llama.tell(CorpusChanged((finding.exchange_id,)))
+        return done
 
     @background("stats")
     async def action_statistics(self) -> None:

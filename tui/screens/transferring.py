@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from textual.message import Message
-from textual.widgets import Static
 
 from corpora import transfer
 from corpora.store import Branch
@@ -90,12 +89,6 @@ class Transferring(Curating):
         where = self.filters.where if wanted.shown else None
         rows = transfer.export_file(self.store, wanted.path, wanted.format, where, force=wanted.force, left_out=note)
         return rows, left_out
-
-    def say_task(self, words: str) -> None:
-        """Say what is being done; nothing takes the line away."""
-        line = self.query_one("#task-line", Static)
-        line.update(words)
-        line.display = bool(words)
 
 
 def _told(rows: int, left_out: list[str], path: Path) -> str:

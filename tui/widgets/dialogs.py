@@ -14,10 +14,11 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.suggester import Suggester
-from textual.widgets import Button, Footer, Input, Static, TextArea
+from textual.widgets import Button, Input, Static, TextArea
 
 from corpora.errors import LlamaTuiError
 from tui import render
+from tui.widgets.safe_area import SafeTextArea
 
 Answer = TypeVar("Answer")
 
@@ -158,7 +159,7 @@ class EditText(Dialog[str]):
             if self.context:
                 with VerticalScroll(classes="context", can_focus=False):
                     yield Static(self.context if isinstance(self.context, Content) else render.text(self.context))
-            yield TextArea(_editable(self.text), soft_wrap=True, compact=True, tab_behavior="indent")
+            yield SafeTextArea(self.text, soft_wrap=True, compact=True, tab_behavior="indent")
             yield Static("", classes="error", markup=False)
             yield Static("ctrl+s: save · escape: cancel", classes="keys", markup=False)
 
@@ -182,7 +183,7 @@ class EditText(Dialog[str]):
 
     def action_leave(self) -> None:
         """Close; a changed text is given up at the second Escape."""
-        if self.query_one(TextArea).text == _editable(self.text) or self._warned:
+        if self.query_one(TextArea).text == self.text.replace("\r\n", "\n") or self._warned:
             self.dismiss(None)
             return
         self._warned = True
@@ -208,12 +209,3 @@ class Reading(Dialog[None]):
                 for part in self.parts:
                     yield Static(part, classes="body")
             yield Static("escape: close", classes="keys", markup=False)
-
-
-def _editable(text: str) -> str:
-    """What an editor can hold: pictures for control codes would be saved, so those are left out."""
-    kept = text.replace("\r\n", "\n")
-    return "".join(each for each in kept if each in "\n\t" or render.clean(each) == each)
-
-
-__all__ = ["AskLine", "Confirm", "Dialog", "EditText", "Footer", "Reading"]

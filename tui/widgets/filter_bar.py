@@ -101,14 +101,16 @@ class FilterBar(Vertical):
         self.status = status
         self.post_message(self.Changed())
 
-    def clear(self) -> None:
+    def clear(self, *, tell: bool = True) -> None:
         """Show everything."""
         self.status = None
-        for field in self.query(Input):
-            field.value = ""
-        for choice in self.query(Select):
-            choice.value = ANY
-        self.post_message(self.Changed())
+        with self.prevent(Input.Changed, Select.Changed):
+            for field in self.query(Input):
+                field.value = ""
+            for choice in self.query(Select):
+                choice.value = ANY
+        if tell:
+            self.post_message(self.Changed())
 
     def show_counts(self, stats: Stats) -> None:
         """Counts in the tabs, and the sources there are."""

@@ -12,7 +12,7 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Static, TextArea
+from textual.widgets import Static
 
 from corpora.dialog import Finish
 from sessions.errors import Failure
@@ -20,6 +20,7 @@ from sessions.protocol import ColumnEnded
 from tui import render
 from tui.widgets.error_panel import ErrorPanel
 from tui.widgets.reply import Reply
+from tui.widgets.safe_area import SafeTextArea
 
 SIDES = ("Left", "Right")
 ENDS = {
@@ -142,7 +143,7 @@ class Answers(VerticalScroll, can_focus=True):
             yield ReplyColumn(1)
 
 
-class Question(TextArea):
+class Question(SafeTextArea):
     """The prompt of a comparison: Enter asks, Ctrl+J starts a new line."""
 
     BINDINGS = [
@@ -164,9 +165,8 @@ class Question(TextArea):
         )
 
     def put(self, text: str) -> None:
-        """Another text, the caret at its end; control codes are left out."""
-        kept = text.replace("\r\n", "\n")
-        self.text = "".join(each for each in kept if each in "\n\t" or render.clean(each) == each)
+        """Another text, the caret at its end."""
+        self.text = text
         self.move_cursor(self.document.end)
 
     def action_ask(self) -> None:

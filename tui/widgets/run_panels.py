@@ -215,7 +215,7 @@ def log_of(state: RunState) -> Content:
     """Plan, warnings and what the worker is at, the newest last."""
     lines = []
     if state.worker is not None:
-        base = f", base from {state.worker.base_from}" if state.worker.base_from else ""
+        base = f", the base {state.worker.base_from}" if state.worker.base_from else ""
         lines.append(Content.styled(f"worker {state.pid} on {state.device}{base}", "dim"))
     if (plan := state.plan) is not None:
         kept = f", {plan.held_out} held out" if plan.held_out else ""
