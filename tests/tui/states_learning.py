@@ -75,6 +75,13 @@ async def figures(it: Driven) -> None:
     await it.until(lambda: "By status" in it.shown())
 
 
+async def checks(it: Driven) -> None:
+    """What the checks have found."""
+    await filled(it, "corpus")
+    await it.pilot.press("h")
+    await it.until(lambda: "Checks:" in it.shown())
+
+
 async def importing(it: Driven) -> None:
     """What to import."""
     await filled(it, "corpus")
@@ -154,6 +161,7 @@ STATES = {
     "inbox": inbox,
     "corpus-empty": corpus_empty,
     "figures": figures,
+    "checks": checks,
     "importing": importing,
     "setup": setup,
     "training": training,

@@ -6,7 +6,7 @@ import json
 import time
 from pathlib import Path
 
-from textual.widgets import Input, TextArea
+from textual.widgets import Input, OptionList, TextArea
 
 from corpora.dialog import Status
 from corpora.store import Filter, ImportedDialog, ImportedTurn, Store
@@ -18,6 +18,7 @@ from tui.screens.corpus import CorpusScreen
 from tui.widgets.dialogs import EditText
 from tui.widgets.exchange_table import PAGE, ExchangeTable
 from tui.widgets.file_dialogs import ImportTold
+from tui.widgets.findings import Findings
 from tui.widgets.token_preview import token_preview
 
 
@@ -243,6 +244,26 @@ async def test_export_writes_what_is_kept_and_asks_before_it_overwrites(tmp_path
         assert len(target.read_text().splitlines()) == len(list(store(it).kept_dialogs()))
 
 
+async def test_checks_are_listed_fixed_at_a_key_and_shown(tmp_path: Path) -> None:
+    with Store(prepared(tmp_path)) as db:
+        assert isinstance(db, Store)
+        same = [worlds.say(db, "Twice?", "Yes, twice.") for _ in range(2)]
+        cut = worlds.say(db, "[b] Cut?", "It ends with a comma,")
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_corpus(it, 3)
+        await it.pilot.press("h")
+        await it.until(lambda: isinstance(it.app.screen, Findings) and "duplicate" in it.shown())
+        assert "cut off" in it.shown() and "[b] Cut?" in it.shown()
+        findings = it.app.screen.query_one(OptionList)
+        findings.highlighted = [finding.exchange_id for finding in it.app.screen.findings].index(same[1])
+        await it.pilot.press("f")
+        await it.until(lambda: store(it).exchange(same[1]).status is Status.REJECTED)
+        await it.until(lambda: "duplicate" not in it.shown())
+        await it.pilot.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and current(it).id == cut)
+        assert screen.table.cursor == 0
+
+
 async def test_figures_and_small_terminals(tmp_path: Path) -> None:
     worlds.fill_corpus(paths_in(tmp_path))
     async with driven(tmp_path) as it:
@@ -274,6 +295,13 @@ def test_token_preview_colours_what_is_trained(tmp_path: Path) -> None:
     content = token_preview(str(tmp_path / "model"), shown)
     assert content.plain.count("<s>") == 3 and content.plain.count("</s>") == 3
     assert "are trained" in content.plain
+
+
+def prepared(folder: Path) -> Path:
+    """Where a corpus of a test's own goes."""
+    path = paths_in(folder).corpus
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def many(path: Path, count: int) -> None:
