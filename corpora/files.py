@@ -13,24 +13,32 @@ from corpora.errors import CorpusError
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
+def whole(path: Path) -> Iterator[BinaryIO]:
     """A file beside `path` to write into; renamed to it, on disk, when the block is left without an error.
 
-    Raises CorpusError where it cannot be written; `path` then is as it was.
+    A reader sees the old file or the new one. Raises OSError; `path` then is as it was.
     """
-    try:
+    if not path.parent.is_dir():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """`whole`, its OSError as a CorpusError for the person."""
+    try:
+        with whole(path) as file:
+            yield file
     except OSError as error:
         raise CorpusError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -39,7 +47,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
         ) from error
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
+from corpora.files import whole
 from sessions.errors import HostUnreachable, UsageError
 
 APP = "llama-tui"
@@ -116,28 +117,10 @@ def private_open(path: str, flags: int) -> int:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write beside, fsync, rename, fsync the folder: a reader sees the old file or the new one."""
+    """Write a small file whole or not at all. Raises OSError; the old file then stands."""
     private_folder(path.parent)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with whole(path) as file:
+        file.write(content)
 
 
 def _runtime() -> Path:

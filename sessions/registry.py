@@ -15,11 +15,12 @@ from pathlib import Path
 
 import msgspec
 
+from corpora.files import sync_folder
 from sessions import adapter_folder
 from sessions import lineage as lineages
 from sessions.errors import AdapterDamaged, AdapterError, AdapterNotFound, UsageError
 from sessions.lineage import ADDRESS, Branch, Lineage
-from sessions.paths import Paths, checked_name, private_folder, sync_folder, write_atomic
+from sessions.paths import Paths, checked_name, private_folder, write_atomic
 from sessions.protocol import BASE
 
 __all__ = ["Branch", "Lineage", "Registry"]

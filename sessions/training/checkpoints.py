@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from corpora.files import sync_folder
 from sessions.adapter_folder import sync_files
-from sessions.paths import private_folder, sync_folder
+from sessions.paths import private_folder
 
 NAME = re.compile(r"checkpoint-([0-9]+)")
 KEPT = 2

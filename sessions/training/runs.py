@@ -18,9 +18,10 @@ from pathlib import Path
 from corpora import llama2
 from corpora.dataset import Row, Snapshot, take_snapshot, write_snapshot
 from corpora.errors import DialogError
+from corpora.files import sync_folder
 from corpora.store import Store
 from sessions.errors import DiskFull, Failure, LlamaTuiError, NothingToTrain, RunError, UsageError
-from sessions.paths import Paths, private_folder, sync_folder, write_atomic
+from sessions.paths import Paths, private_folder, write_atomic
 from sessions.registry import Registry, checked_adapter
 from sessions.training import events, variants
 from sessions.training import recipe as recipes
