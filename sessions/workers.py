@@ -128,7 +128,7 @@ class Workers:
         if self._waiting is not None:
             self._waiting.process.kill()  # it holds nothing yet
             await asyncio.to_thread(self._waiting.process.communicate)
-        self._flag.close()
+        self._flag.set(False)  # not closed: a reply that is being stopped may still say that it ends
         self._flag_path.unlink(missing_ok=True)
 
     def _spawn(self) -> Worker:

@@ -1,21 +1,24 @@
 """What every front end opens first: paths, settings, store and registry of one data home.
 
-The headless core under the screens, the line REPL and the verbs. Knows nothing of screens or torch.
+The headless core under the screens, the line REPL and the verbs. Knows nothing of screens or torch; each
+part is imported when it is first asked for, so that the first frame waits for none.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from corpora.store import Store
-from sessions import models, settings
-from sessions.client import Client
+from sessions import settings
 from sessions.paths import Paths, private_folder
 from sessions.protocol import BASE
-from sessions.registry import Registry
 from sessions.settings import Settings
+
+if TYPE_CHECKING:
+    from corpora.store import Store
+    from sessions.client import Client
+    from sessions.registry import Registry
 
 
 @dataclass
@@ -35,11 +38,15 @@ class Workspace:
     @cached_property
     def store(self) -> Store:
         """The corpus. Raises StoreError."""
+        from corpora.store import Store
+
         return Store(self.paths.corpus)
 
     @cached_property
     def registry(self) -> Registry:
         """The adapters."""
+        from sessions.registry import Registry
+
         return Registry(self.paths)
 
     def change(self, **changes: Any) -> Settings:
@@ -49,6 +56,8 @@ class Workspace:
 
     def model(self, asked: str | None = None) -> str:
         """The model to open: asked for, configured, or what this machine has."""
+        from sessions import models
+
         return asked or models.default_model(self.settings)
 
     def adapter(self, asked: str | None, model: str) -> str:
@@ -64,6 +73,8 @@ class Workspace:
 
     def client(self, model: str | None = None) -> Client:
         """A client of this home's host; nothing is started before `connect` or a first command."""
+        from sessions.client import Client
+
         return Client(self.paths, self.model(model))
 
     def close(self) -> None:

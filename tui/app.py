@@ -356,8 +356,6 @@ def run(workspace: Workspace, model: str | None = None, adapter: str | None = No
     """Open the app until the person leaves; returns the exit code. Raises AdapterNotFound."""
     if adapter is not None:
         workspace.registry.resolve(adapter)
-    # Collecting garbage costs a quarter of the time to the first frame; what was made by then lives on anyway.
-    gc.disable()
     app = LlamaTuiApp(workspace, model, adapter)
     app.run()
     return app.return_code or 0
