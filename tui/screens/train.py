@@ -23,7 +23,7 @@ from corpora.errors import LlamaTuiError
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
 from sessions.training.preflight import Estimate
-from sessions.training.recipe import Recipe
+from sessions.training.recipe import Recipe, changed
 from sessions.training.runs import Preview, RunState
 from sessions.workspace import Workspace
 from tui.messages import (
@@ -73,6 +73,7 @@ class TrainScreen(Running):
         self._states: dict[str, RunState] = {}
         self._dirty = False
         self._stale = True
+        self._previewed: tuple[Plan, Preview] | None = None
 
     def body(self) -> ComposeResult:
         """The list and the two faces of the right side."""
@@ -120,7 +121,7 @@ class TrainScreen(Running):
 
     def on_corpus_changed(self, message: CorpusChanged) -> None:
         """Something else would be trained."""
-        self._stale = True
+        self._stale, self._previewed = True, None
         if self.is_current:
             self.read_preview()
 
@@ -149,6 +150,7 @@ class TrainScreen(Running):
         if self.shown is not None and self.shown.id == message.state.id:
             self.shown = message.state
             self.draw()
+        self._previewed = None
         self.list_runs()
         self.read_preview()
 
@@ -156,7 +158,7 @@ class TrainScreen(Running):
 
     def refresh_all(self) -> None:
         """Runs and preview anew."""
-        self._stale = False
+        self._stale, self._previewed = False, None
         self.list_runs()
         self.read_preview()
 
@@ -195,12 +197,19 @@ class TrainScreen(Running):
         try:
             versions = await asyncio.to_thread(workspace.registry.all)
             setup.offer_parents([version.address for version in versions])
-            preview = await asyncio.to_thread(_preview, workspace, plan)
+            preview = await self._preview(plan)
             setup.show_preview(preview)
             setup.show_estimate(await asyncio.to_thread(_estimate, workspace, preview, self.llama.model, plan.recipe))
         except LlamaTuiError as error:
             setup.show_preview(error)
             setup.show_estimate(None)
+
+    async def _preview(self, plan: Plan) -> Preview:
+        """Reads every kept exchange, so it is kept while only settings change that do not choose rows."""
+        rows = Plan(plan.adapter, changed(Recipe(), replay=plan.recipe.replay, seed=plan.recipe.seed), plan.parent)
+        if self._previewed is None or self._previewed[0] != rows:
+            self._previewed = (rows, await asyncio.to_thread(_preview, self.llama.workspace, plan))
+        return self._previewed[1]
 
     def on_model_ready(self, message: ModelReady) -> None:
         """What a run needs can be told now."""

@@ -41,7 +41,7 @@ class Findings(Dialog[int]):
     def compose(self) -> ComposeResult:
         """The list and the keys."""
         with self.window(self._title()):
-            yield OptionList(*self._options(), markup=False)
+            yield OptionList(*self._options(), markup=False, compact=True)
             yield Static("enter: show it · f: fix it (u undoes) · escape: close", classes="keys", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

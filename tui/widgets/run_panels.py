@@ -92,7 +92,7 @@ class RunHead(Vertical):
         """A line of words, a bar with figures."""
         yield Static("", classes="title", markup=False)
         with Horizontal():
-            yield ProgressBar(show_percentage=False, show_eta=False)
+            yield ProgressBar(total=1, show_percentage=False, show_eta=False)
             yield Static("", classes="progress", markup=False)
 
     def show(self, state: RunState) -> None:
