@@ -6,15 +6,13 @@ Everything acts on the chat's selected exchange, else the last. Errors are raise
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from corpora.dialog import Exchange, Finish, Status
 from corpora.errors import UsageError
-from tui import render
 from tui.messages import CorpusChanged, PromptHandedOver
+from tui.prompts import prompt_file
 from tui.run_actions import RunActions, sampling_with
 
-READ_LIMIT = 1_000_000
 """Characters of a file that may become a prompt."""
 SAID = {Status.KEPT: "Kept", Status.REJECTED: "Rejected", Status.DEFERRED: "Put aside", Status.PENDING: "Reopened"}
 
@@ -201,7 +199,7 @@ class AppActions(RunActions):
 
     async def read(self, rest: str) -> None:
         """Send a file's text."""
-        await self.screen.send(await asyncio.to_thread(_file_text, rest))
+        await self.screen.send(await asyncio.to_thread(prompt_file, rest))
 
     async def save(self, rest: str) -> None:
         """Write the chat to a file."""
@@ -246,18 +244,3 @@ class AppActions(RunActions):
 
 def _cut(exchange: Exchange, status: Status) -> bool:
     return status is Status.KEPT and exchange.finish is Finish.LENGTH and not exchange.corrected
-
-
-def _file_text(name: str) -> str:
-    if not name:
-        raise UsageError("Which file?", remedy="/read FILE; Tab completes it.")
-    path = Path(name).expanduser()
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(READ_LIMIT + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        why = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise UsageError(f"{render.line(name, 200)} cannot be read: {why}.", data="Nothing was sent.") from error
-    if len(text) > READ_LIMIT or not text.strip():
-        raise UsageError("That file is empty, or too long for any model's context.", data="Nothing was sent.")
-    return text.strip()

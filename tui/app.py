@@ -13,12 +13,13 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
+from textual.widgets import Input
 
 from corpora.errors import LlamaTuiError
 from sessions.errors import AdapterError
@@ -154,6 +155,12 @@ class LlamaTuiApp(App[None]):
         if "client" not in self.__dict__:
             return ""
         return self.client.ready.name if self.client.ready else self.client.model
+
+    async def on_event(self, event: events.Event) -> None:
+        """Pasted text reaches a one-line input clean; editors keep it as it is and draw it clean."""
+        if isinstance(event, events.Paste) and isinstance(self.focused, Input):
+            event.text = render.line(event.text)
+        await super().on_event(event)
 
     def tell(self, message: Message) -> None:
         """Hand a message to the app and to every open screen."""

@@ -11,9 +11,27 @@ from pathlib import Path
 
 import msgspec
 
+from corpora.errors import UsageError
 from sessions.paths import Paths, private_folder, private_open, write_atomic
 
 LIMIT = 1000
+READ_LIMIT = 1_000_000
+"""The longest file that can be sent as a prompt, in characters."""
+
+
+def prompt_file(name: str) -> str:
+    """The text of a file that is to be sent as a prompt. Raises UsageError; nothing was sent then."""
+    if not name:
+        raise UsageError("Which file?", remedy="/read FILE; Tab completes it.")
+    try:
+        with Path(name).expanduser().open(encoding="utf-8") as file:
+            text = file.read(READ_LIMIT + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise UsageError(f"{name:.200} cannot be read: {why}.", data="Nothing was sent.") from error
+    if len(text) > READ_LIMIT or not text.strip():
+        raise UsageError(f"{name:.200} is empty, or too long for any model's context.", data="Nothing was sent.")
+    return text.strip()
 
 
 class History:

@@ -6,13 +6,13 @@ Knows nothing of runs and adapters.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
 from sessions.chat import Chat
 from tui.chat_file import write_chat
 from tui.output import Output
+from tui.prompts import prompt_file
 from tui.repl_session import Session
 from tui.run_actions import in_words, sampling_with
 from tui.verbs.runs import day
@@ -21,7 +21,6 @@ LISTED = 20
 """Earlier chats that /history shows."""
 RECALLED = 3
 """Exchanges of a reopened chat that are printed again."""
-READ_LIMIT = 1_000_000
 """Characters of a file that may become a prompt."""
 STRONGEST = 1.5
 
@@ -163,7 +162,7 @@ class ChatActions:
         """Send a file's text as a prompt."""
         if not rest:
             raise UsageError("Which file?", remedy="/read FILE")
-        await self.send(await asyncio.to_thread(_text_of, rest))
+        await self.send(await asyncio.to_thread(prompt_file, rest))
 
     async def save(self, rest: str) -> None:
         """Write the chat to a file."""
@@ -195,16 +194,3 @@ def _strength(value: str) -> float:
     if not 0 <= strength <= STRONGEST:
         raise UsageError(f"strength is between 0 (the base) and {STRONGEST}.", data="The old value stays.")
     return strength
-
-
-def _text_of(name: str) -> str:
-    path = Path(name).expanduser()
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(READ_LIMIT + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        why = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise UsageError(f"{name} cannot be read: {why}.", data="Nothing was sent.") from error
-    if len(text) > READ_LIMIT or not text.strip():
-        raise UsageError(f"{name} is empty, or too long for any context.", data="Nothing was sent.")
-    return text.strip()

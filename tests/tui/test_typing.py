@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from textual import events
+from textual.widgets import Input
 
 from tests.tui.driving import driven
 from tui.app import LlamaTuiApp
@@ -35,3 +36,14 @@ async def test_a_correction_typed_in_one_go_is_saved_whole(tmp_path: Path) -> No
         store = driven_app.app.workspace.store
         await driven_app.until(lambda: store.exchange(driven_app.app.chat.branch[-1].id).corrected)
         assert store.exchange(driven_app.app.chat.branch[-1].id).reply == "base heard: hello and more of it"
+
+
+async def test_what_is_pasted_into_a_line_reaches_the_screen_clean(tmp_path: Path) -> None:
+    async with driven(tmp_path) as driven_app:
+        await driven_app.pilot.press("ctrl+o")
+        await driven_app.until(lambda: isinstance(driven_app.app.focused, Input))
+        driven_app.app.post_message(events.Paste("a\x1b]52;c;eA==\x07b"))
+        line = driven_app.app.focused
+        assert isinstance(line, Input)
+        await driven_app.until(lambda: line.value)
+        assert "\x1b" not in line.value and "\x07" not in line.value and line.value.startswith("a")

@@ -38,7 +38,7 @@ class KeysBar(Widget):
                 screens.append(shown_key)
             elif binding.show and enabled and binding.description not in found:
                 found[binding.description] = (node is self.app, shown_key, key)
-        order = [description for description in self._declared() if description in found]
+        order = [description for description in dict.fromkeys(self._declared()) if description in found]
         rest = [description for description in found if description not in order]
         parts = [_part(found[description][1], description) for description in [*order, *rest]]
         return [*parts, *([_part(f"{min(screens)}–{max(screens)}", "Screens")] if screens else [])]
