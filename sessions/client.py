@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ from sessions.protocol import (
     AnyEvent,
     AskStatus,
     Cancel,
+    Cancelled,
     Closing,
     Failed,
     Finished,
@@ -71,6 +73,7 @@ class Client:
         self._writer: asyncio.StreamWriter | None = None
         self._reader_task: asyncio.Task[None] | None = None
         self._waiting: dict[str, asyncio.Queue[AnyEvent]] = {}
+        self._stopped_early: set[str] = set()
         self._ids = itertools.count(1)
         self._connecting = asyncio.Lock()
 
@@ -89,11 +92,15 @@ class Client:
 
     async def close(self) -> None:
         """Leave; what this client had under way is stopped by the host."""
-        if self._writer is not None:
-            self._writer.close()
+        writer = self._writer
+        if writer is not None:
+            writer.close()
         if self._reader_task is not None:
             self._reader_task.cancel()
             await asyncio.gather(self._reader_task, return_exceptions=True)
+        if writer is not None:
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), 1)
 
     def next_id(self) -> str:
         """An id for a command."""
@@ -102,8 +109,13 @@ class Client:
     async def stream(self, command: AnyCommand) -> AsyncIterator[AnyEvent]:
         """Every event of one command, its single ending last; `Failed` is given when the host dies."""
         await self.connect()
-        async for event in self._stream(command):
-            yield event
+        if command.id in self._stopped_early:
+            self._stopped_early.discard(command.id)
+            yield Cancelled(id=command.id)
+            return
+        async with aclosing(self._stream(command)) as events:
+            async for event in events:
+                yield event
 
     async def call(self, command: AnyCommand) -> list[AnyEvent]:
         """Run a command to its end; returns its events, raises what failed."""
@@ -128,8 +140,10 @@ class Client:
         return self.stream(command)
 
     async def cancel(self, target: str) -> None:
-        """Stop another command of this client; that one's stream then ends by itself."""
-        if self._writer is not None:
+        """Stop another command of this client, sent or about to be; its stream then ends by itself."""
+        if target not in self._waiting:
+            self._stopped_early.add(target)
+        elif self._writer is not None:
             await self.call(Cancel(id=self.next_id(), target=target))
 
     async def load_adapter(self, adapter: str) -> AdapterLoaded:
@@ -189,8 +203,11 @@ class Client:
         assert self.welcome is not None
         other = self.welcome.version
         events = [event async for event in self._stream(Shutdown(id=self.next_id()))]
+        refused = not isinstance(events[-1], Finished)
+        if not refused and self._reader_task is not None:
+            await asyncio.wait([self._reader_task], timeout=10)  # until it has hung up, lest we meet it again
         await self.close()
-        if not isinstance(events[-1], Finished):
+        if refused:
             raise HostIsOther(
                 f"A host of version {other} is in use for this home; this program is {VERSION}.",
                 data="Its chat or run goes on untouched.",
@@ -199,18 +216,21 @@ class Client:
         self._writer = None
         await self._open()
 
-    async def _stream(self, command: AnyCommand) -> AsyncIterator[AnyEvent]:
+    async def _stream(self, command: AnyCommand) -> AsyncGenerator[AnyEvent, None]:
         inbox: asyncio.Queue[AnyEvent] = asyncio.Queue()
         self._waiting[command.id] = inbox
+        ended = False
         try:
             await self._send(command)
-            while True:
+            while not ended:
                 event = await inbox.get()
+                ended = isinstance(event, ENDINGS)
                 yield event
-                if isinstance(event, ENDINGS):
-                    return
         finally:
             self._waiting.pop(command.id, None)
+            if not ended and self._writer is not None:
+                # Nobody listens any more: the host need not go on with it.
+                self._writer.write(protocol.encode(Cancel(id=self.next_id(), target=command.id)))
 
     async def _send(self, command: AnyCommand) -> None:
         writer = self._writer

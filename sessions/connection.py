@@ -6,6 +6,7 @@ Knows the protocol and the host; nothing of models beyond the engine's contract.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -39,6 +40,8 @@ from sessions.version import VERSION
 if TYPE_CHECKING:
     from sessions.host import Host
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LlamaTuiError)
+"""What a line that is no command raises; a value that cannot be raises our own error."""
 log = logging.getLogger("llama-tui.host")
 Result = TypeVar("Result")
 
@@ -67,8 +70,10 @@ class Connection:
             await self.close()
 
     async def close(self) -> None:
-        """Stop what is under way and hang up."""
+        """Hang up."""
         self._writer.close()
+        with contextlib.suppress(OSError, TimeoutError):  # one that does not read is left behind
+            await asyncio.wait_for(self._writer.wait_closed(), 1)
 
     def send(self, event: Event) -> None:
         """Write one event; a terminal that is gone is no error."""
@@ -78,9 +83,12 @@ class Connection:
     def _take(self, line: bytes) -> None:
         try:
             command = protocol.decode_command(line)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.warning("A line that is no command: %s", error)
-            self.send(Failed(id=_id_of(line), failure=Failure("HostError", "The host does not know that command.")))
+            self.send(Failed(id=_id_of(line), failure=_refusal(error)))
+            return
+        if command.id in self._tasks:
+            log.warning("A second command %s while the first goes on is left out", command.id)
             return
         task = asyncio.create_task(self._run(command))
         self._tasks[command.id] = task
@@ -144,7 +152,13 @@ class Connection:
         engine = await self._engine_or_stop(stop)
         if engine is None or stop.is_set():
             return Cancelled(id=command.id)
-        await self._in_thread(lambda: self._pump(engine, command, stop))
+        job = self.host.thread.submit(self._pump, engine, command, stop)
+        waiting = asyncio.wrap_future(job)
+        while not waiting.done():
+            if stop.is_set() and job.cancel():  # it was still behind another reply
+                return Cancelled(id=command.id)
+            await asyncio.wait([waiting], timeout=0.05)
+        await waiting
         return Cancelled(id=command.id) if stop.is_set() else Finished(id=command.id)
 
     async def _engine_or_stop(self, stop: threading.Event) -> Engine | None:
@@ -155,13 +169,21 @@ class Connection:
 
     def _pump(self, engine: Engine, command: Generate, stop: threading.Event) -> None:
         """In the engine's thread: hand every step to the loop as it comes."""
+        if stop.is_set():
+            return
         with self.host.workers.chatting():
             for step in engine.generate(command, stop.is_set):
                 self.host.loop.call_soon_threadsafe(self.send, step)
 
 
+def _refusal(error: Exception) -> Failure:
+    if isinstance(error, LlamaTuiError):
+        return Failure.of(error)
+    return Failure("HostError", "The host does not know that command.")
+
+
 def _id_of(line: bytes) -> str:
     try:
         return str(msgspec.json.decode(line, type=dict[str, object]).get("id", ""))
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return ""

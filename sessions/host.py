@@ -22,7 +22,7 @@ import psutil
 
 from corpora.errors import LlamaTuiError
 from sessions.connection import Connection
-from sessions.engine.contract import Engine, Loader
+from sessions.engine.contract import Engine, Loader, Progress
 from sessions.errors import Failure, HostError, HostUnreachable
 from sessions.hosting import HostRecord, leave_record
 from sessions.paths import Paths
@@ -150,7 +150,10 @@ class Host:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(IDLE_LOOK)
-            await self.workers.look()
+            try:
+                await self.workers.look()
+            except (LlamaTuiError, OSError):
+                log.exception("A run could not be looked after; the host goes on")
             if self.in_use():
                 self._needed = time.monotonic()
             patience = 1.0 if isinstance(self.state, LoadFailed) else self.keep_alive
@@ -163,6 +166,8 @@ class Host:
         for connection in list(self.connections):
             await connection.close()
         await self.workers.close()
+        if self.workers.base is not None:
+            self.workers.base.unlink(missing_ok=True)
         if self.engine.done() and not self.engine.exception():
             self.engine.result().close()
         self.thread.shutdown(wait=False, cancel_futures=True)
@@ -186,10 +191,18 @@ def _owned(socket: Path) -> Iterator[None]:
 
 async def _main(paths: Paths, model: str) -> None:
     from sessions import settings
-    from sessions.engine.base import loader
 
     chosen = settings.load(paths.config)
-    host = Host(paths, model, loader(model, paths, chosen), Workers(paths, chosen), chosen.keep_alive)
+
+    def load(progress: Progress) -> Engine:
+        """Import torch only now, so that terminals are heard meanwhile."""
+        progress("Importing the libraries", None)
+        from sessions.engine.base import loader
+
+        engine: Engine = loader(model, paths, chosen)(progress)
+        return engine
+
+    host = Host(paths, model, load, Workers(paths, chosen), chosen.keep_alive)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.shut_down, "It was told to end.")

@@ -45,7 +45,7 @@ async def connect_or_start(paths: Paths, model: str, *, start: bool, limit: int)
         if not start:
             raise _unreachable(paths, "No host is running for this home and model.") from error
     process = await asyncio.to_thread(_spawn, paths, model)
-    return await _wait(paths, socket, process, limit)
+    return await _wait(paths, model, process, limit)
 
 
 async def end_idle_hosts(paths: Paths, model: str) -> list[str]:
@@ -85,23 +85,35 @@ async def _open(socket: Path, limit: int) -> Connection:
 
 
 def _spawn(paths: Paths, model: str) -> subprocess.Popen[bytes]:
+    """A host of its own session. It neither holds the person's folder nor imports modules from it (-P)."""
     private_folder(paths.logs)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "sessions.host", "--home", str(paths.home), "--model", model]
+    command = [sys.executable, "-P", "-m", "sessions.host", "--home", str(paths.home), "--model", model]
     with open(log_path(paths), "ab", opener=private_open) as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            cwd=private_folder(paths.home),
         )
 
 
-async def _wait(paths: Paths, socket: Path, process: subprocess.Popen[bytes], limit: int) -> Connection:
-    """Poll until some host listens: ours, or one that another terminal started at the same moment."""
+async def _wait(paths: Paths, model: str, process: subprocess.Popen[bytes], limit: int) -> Connection:
+    """Poll until some host listens: ours, or one that another terminal started at the same moment.
+
+    A host that found the place taken ends with 0; where the other was just leaving, it is started again.
+    """
     until = time.monotonic() + START_TIMEOUT
     while time.monotonic() < until:
         try:
-            return await _open(socket, limit)
+            return await _open(paths.socket(model), limit)
         except OSError:
-            if process.poll() not in (None, 0):
+            if process.poll() == 0:
+                process = await asyncio.to_thread(_spawn, paths, model)
+            elif process.returncode is not None:
                 raise _unreachable(paths, f"The host ended at once with exit code {process.returncode}.") from None
         await asyncio.sleep(0.02)
     raise _unreachable(paths, f"The host did not listen within {START_TIMEOUT:.0f} seconds.")

@@ -42,6 +42,12 @@ def default_model(settings: Settings) -> str:
     return LLAMA_2_CHAT if has_nvidia() and cached(LLAMA_2_CHAT) is not None else DEMO
 
 
+def absolute(model: str) -> str:
+    """A folder by its whole path, so that the host finds it wherever it runs; any other name as it is."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model.lower() not in (DEMO, *NAMES) and folder.is_dir() else model
+
+
 def has_nvidia() -> bool:
     """Whether the driver knows a GPU; asked without torch."""
     import pynvml

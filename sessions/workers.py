@@ -40,7 +40,7 @@ class Worker:
 class Workers:
     """All workers of one host. `on_change` is called with a run and whether it lives."""
 
-    command: Sequence[str] = (sys.executable, "-m", "sessions.training.worker")
+    command: Sequence[str] = (sys.executable, "-P", "-m", "sessions.training.worker")
 
     def __init__(self, paths: Paths, settings: Settings, *, ahead: bool = True) -> None:
         self.paths = paths
@@ -71,6 +71,7 @@ class Workers:
     async def start(self, run: str) -> None:
         """Give a run to the waiting worker, or to a new one. Raises RunError where one is under way."""
         await self._settle()
+        await asyncio.to_thread(runs.state, self.paths, run)  # raises for a run that is not there
         if self._running:
             raise RunError(
                 f"A run is going on already: {self._running[0].run}.",
@@ -82,7 +83,13 @@ class Workers:
             worker = self._spawn()
         worker.run = run
         self._running.append(worker)
-        await asyncio.to_thread(self._assign, worker)
+        try:
+            await asyncio.to_thread(self._assign, worker)
+        except BaseException:
+            self._running.remove(worker)
+            worker.process.kill()
+            await asyncio.to_thread(worker.process.communicate)
+            raise
         self.on_change(run, True)
 
     async def _settle(self) -> None:
@@ -107,8 +114,10 @@ class Workers:
         for worker in list(self._running):
             if worker.process.poll() is not None:
                 self._running.remove(worker)
-                await asyncio.to_thread(self._conclude, worker)
-                self.on_change(worker.run, False)
+                try:
+                    await asyncio.to_thread(self._conclude, worker)
+                finally:
+                    self.on_change(worker.run, False)
                 self.prestart()
             elif time.monotonic() > worker.kill_at:
                 worker.process.kill()
@@ -160,7 +169,11 @@ class Workers:
 
     def _conclude(self, worker: Worker) -> None:
         folder = self.paths.run(worker.run)
-        if not _has_ended(folder):
+        if _has_ended(folder):
+            return
+        if worker.kill_at < float("inf") and worker.process.returncode == -signal.SIGKILL:
+            events.append(folder, events.RunCancelled())
+        else:
             error = WorkerDied(
                 f"The training process ended without a word: {_cause(worker.process.returncode)}.",
                 data="What was kept and earlier versions are untouched.",

@@ -58,7 +58,7 @@ class Workspace:
         """The model to open: asked for, configured, or what this machine has."""
         from sessions import models
 
-        return asked or models.default_model(self.settings)
+        return models.absolute(asked or models.default_model(self.settings))
 
     def adapter(self, asked: str | None, model: str) -> str:
         """The adapter to chat with: asked for, or the version in use of the configured name, or `base`.

@@ -7,6 +7,7 @@ outlive it.
 from __future__ import annotations
 
 import base64
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from sessions.engine.base import LoadedBase, assemble
 from sessions.engine.words import read_words
 from sessions.errors import ModelUnusable
 
-NAME = "base.json"
-
 
 def offer(base: LoadedBase, folder: Path) -> Path:
-    """Write a manifest that names the base's arena; raises RuntimeError where CUDA cannot share it."""
+    """Write this process's manifest of the base's arena; raises RuntimeError where CUDA cannot share it.
+
+    Hosts of other homes and models share the folder, so the file bears the process's number.
+    """
     manifest = base.manifest
     if base.arena.data.is_cuda:
         manifest = msgspec.structs.replace(manifest, handle=_handle(base.arena.data))
-    path = folder / NAME
+    path = folder / f"{os.getpid()}.base"
     flat.save_manifest(path, manifest)
     return path
 

@@ -63,6 +63,8 @@ class ChatFlag:
                 os.ftruncate(descriptor, 1)
             access = mmap.ACCESS_WRITE if create else mmap.ACCESS_READ
             self._byte = mmap.mmap(descriptor, 1, access=access)
+            if create:
+                self._byte[0] = 0
         finally:
             os.close(descriptor)
 

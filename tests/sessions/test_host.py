@@ -206,6 +206,7 @@ async def test_a_line_that_is_no_command_is_answered(paths: Paths) -> None:
         answers = [await reader.readline(), await reader.readline()]
         assert b'"id":"7"' in answers[0] and all(b"Failed" in answer for answer in answers)
         writer.close()
+        await writer.wait_closed()
 
 
 async def test_without_a_host_and_without_starting_one_the_person_is_told(paths: Paths) -> None:
@@ -234,3 +235,58 @@ def test_failures_travel_as_their_class() -> None:
 def test_sampling_refuses_nonsense() -> None:
     with pytest.raises(Exception, match="top_p"):
         Sampling(top_p=0)
+
+
+async def test_a_stop_before_the_command_is_sent_counts(paths: Paths) -> None:
+    async with running_host(paths) as served:
+        client = Client(paths, MODEL, start=False)
+        await client.cancel("early")
+        events = [event async for event in client.generate(HELLO, id="early")]
+        assert [type(event) for event in events] == [Cancelled]
+        assert not served.engine.requests
+        await client.close()
+
+
+async def test_an_abandoned_stream_stops_the_reply(paths: Paths) -> None:
+    engine = FakeEngine(script=lambda request, adapter: "word " * 5000, pause=0.002)
+    async with running_host(paths, engine):
+        client = Client(paths, MODEL, start=False)
+        stream = client.generate(HELLO)
+        await anext(stream)
+        await anext(stream)
+        await stream.aclose()  # type: ignore[attr-defined]
+        engine.script = lambda request, adapter: "short"
+        async with asyncio.timeout(3):
+            assert isinstance((await _collect(client, "next"))[-1], Finished)
+        await client.close()
+
+
+async def test_a_stop_behind_another_reply_ends_at_once(paths: Paths) -> None:
+    engine = FakeEngine(script=lambda request, adapter: "word " * 5000, pause=0.002)
+    async with running_host(paths, engine):
+        client = Client(paths, MODEL, start=False)
+        first = asyncio.create_task(_collect(client, "first"))
+        while not engine.requests:
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(_collect(client, "second"))
+        await asyncio.sleep(0.05)
+        await client.cancel("second")
+        async with asyncio.timeout(3):
+            assert [type(event) for event in await second] == [Cancelled]
+        assert not first.done()
+        await client.cancel("first")
+        await first
+        await client.close()
+
+
+async def test_lines_that_cannot_be_are_answered_and_others_go_on(paths: Paths) -> None:
+    async with running_host(paths):
+        reader, writer = await asyncio.open_unix_connection(str(paths.socket(MODEL)))
+        hot = b'{"type":"Generate","id":"1","dialog":[],"sampling":{"temperature":99}}\n'
+        writer.write(hot + b'{"type":"\xff"}\n' + b"[" * 100_000 + b"\n" + b'{"type":"AskStatus","id":"2"}\n')
+        answers = [await reader.readline() for _ in range(5)]
+        assert b"temperature" in answers[0] and b'"id":"1"' in answers[0]
+        assert all(b"Failed" in answer for answer in answers[:3])
+        assert b"HostState" in answers[3] and b"Finished" in answers[4]
+        writer.close()
+        await writer.wait_closed()

@@ -328,7 +328,7 @@ def test_the_base_is_taken_from_a_host_that_shares_it(paths: Paths, model: Path,
     found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
     assert found.phase == "finished", found.failure
     assert found.worker is not None and "shared" in found.worker.base_from and not found.warnings
-    (tmp_path / "base.json").write_text("{}")
+    manifest.write_text("{}")
     with opened(paths) as store:
         keep(store, [("And?", "So.")])
     found = done(paths, prepared(paths, model, SHORT), base=str(manifest))

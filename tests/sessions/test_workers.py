@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sessions.client import Client
-from sessions.errors import RunError
+from sessions.errors import LlamaTuiError, RunError
 from sessions.paths import Paths, private_folder
 from sessions.protocol import RunChanged
 from sessions.settings import Settings
@@ -135,7 +135,7 @@ async def test_a_run_given_up_that_does_not_end_is_killed(paths: Paths, monkeypa
         await client.start_run("r1")
         await first(folder, events.WorkerStarted)
         await client.stop_run("r1", save=False)
-        assert isinstance(await ended(folder), events.RunFailed)
+        assert isinstance(await ended(folder), events.RunCancelled)
         await client.close()
 
 
@@ -173,3 +173,36 @@ async def test_the_assignment_names_all_the_worker_needs(paths: Paths) -> None:
         while (await client.status()).runs:
             await asyncio.sleep(0.02)
         await client.close()
+
+
+async def test_a_refused_start_blocks_nothing(paths: Paths) -> None:
+    a_run(paths)
+    async with running_host(paths, workers=workers(paths, "events.append(run, events.RunFinished())")) as served:
+        client = Client(paths, MODEL, start=False)
+        for nonsense in ("../x", "nothere"):
+            with pytest.raises(LlamaTuiError):
+                await client.start_run(nonsense)
+        assert not served.host.workers.alive
+        await client.start_run("r1")
+        while (await client.status()).runs:
+            await asyncio.sleep(0.02)
+        await client.close()
+
+
+async def test_a_run_folder_that_goes_away_does_not_hold_the_host(paths: Paths) -> None:
+    folder = a_run(paths)
+    body = "import shutil; shutil.rmtree(run); sys.exit(1)"
+    async with running_host(paths, workers=workers(paths, body), keep_alive=0.2) as served:
+        client = Client(paths, MODEL, start=False)
+        await client.start_run("r1")
+        while folder.exists() or served.host.workers.alive:
+            await asyncio.sleep(0.02)
+        await client.close()
+        await asyncio.wait_for(served.task, 10)
+
+
+def test_a_chat_flag_left_behind_does_not_hold_the_next_run_back(tmp_path: Path) -> None:
+    with ChatFlag(tmp_path / "flag", create=True) as flag:
+        flag.set(True)
+    with ChatFlag(tmp_path / "flag", create=True) as flag:
+        assert not flag.busy
