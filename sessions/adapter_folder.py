@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from sessions.errors import AdapterDamaged
+from sessions.errors import UNREADABLE, AdapterDamaged
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -53,7 +53,7 @@ def read_config(folder: Path) -> Config:
         if path.stat().st_size > MAX_CONFIG:
             raise _damaged(folder, f"{CONFIG} is larger than 1 MB")
         config = msgspec.json.decode(path.read_bytes(), type=Config)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise _damaged(folder, f"{CONFIG} cannot be read ({error})") from error
     if config.peft_type != "LORA":
         raise _damaged(folder, f"it is of type {config.peft_type!r}, and only LoRA adapters can be used")

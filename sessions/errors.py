@@ -37,7 +37,10 @@ import msgspec
 
 from corpora.errors import LlamaTuiError, UsageError
 
-__all__ = ["LlamaTuiError", "UsageError"]
+__all__ = ["UNREADABLE", "LlamaTuiError", "UsageError"]
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for a file that is not what it should be: bytes that are no text and endless nesting too."""
 
 
 class SettingsError(LlamaTuiError):

@@ -6,9 +6,12 @@ Knows nothing of screens or torch.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sessions.client import Client
-from sessions.training import runs
+from sessions.errors import Failure
+from sessions.training import events, runs
+from sessions.training.events import RunCancelled, RunEvent, RunFailed
 from sessions.training.recipe import Recipe
 from sessions.workspace import Workspace
 
@@ -24,11 +27,21 @@ async def start_run(
         )
 
     run = await asyncio.to_thread(prepare)
-    await client.start_run(run)
+    await _handed_over(workspace, client, run, lambda error: RunCancelled())
     return run
 
 
 async def resume_run(workspace: Workspace, client: Client, run: str) -> None:
     """Go on with a stopped or failed run from its last checkpoint. Raises RunError where it cannot."""
     await asyncio.to_thread(runs.resume, workspace.paths, run)
-    await client.start_run(run)
+    await _handed_over(workspace, client, run, lambda error: RunFailed(failure=Failure.of(error), resumable=True))
+
+
+async def _handed_over(workspace: Workspace, client: Client, run: str, ending: Callable[[Exception], RunEvent]) -> None:
+    """Ask the host to start a run; where it does not, the run ends, so that none seems to wait for a worker."""
+    try:
+        await client.start_run(run)
+    except Exception as error:
+        if runs.state(workspace.paths, run).phase == "prepared":
+            events.append(workspace.paths.run(run), ending(error))
+        raise

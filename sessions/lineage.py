@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from sessions.adapter_folder import card
-from sessions.errors import AdapterDamaged
+from sessions.errors import UNREADABLE, AdapterDamaged
 from sessions.protocol import BASE
 from sessions.training.events import Scored
 
@@ -71,7 +71,7 @@ def read(path: Path, name: str, version: int) -> Lineage:
     """A lineage file, under the name and version of the place where it lies. Raises AdapterDamaged."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Lineage)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise AdapterDamaged(
             f"{name}/v{version} is not whole: {path} cannot be read ({error}).",
             data="Its folder is left as it is.",

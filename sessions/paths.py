@@ -101,10 +101,11 @@ def checked_name(name: str) -> str:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder (and its parents) that only its owner can enter."""
-    if not path.is_dir():
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+    """Make a folder that only its owner can enter, and each parent that is missing likewise."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
     return path
 
 

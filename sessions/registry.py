@@ -18,7 +18,7 @@ import msgspec
 from corpora.files import sync_folder
 from sessions import adapter_folder
 from sessions import lineage as lineages
-from sessions.errors import AdapterDamaged, AdapterError, AdapterNotFound, UsageError
+from sessions.errors import UNREADABLE, AdapterDamaged, AdapterError, AdapterNotFound, UsageError
 from sessions.lineage import ADDRESS, Branch, Lineage
 from sessions.paths import Paths, checked_name, private_folder, write_atomic
 from sessions.protocol import BASE
@@ -210,7 +210,7 @@ class Registry:
             base_model=config.base_model_name_or_path or "",
             note=f"imported from {folder.absolute()}",
         )
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             ours = msgspec.json.decode((folder / lineages.FILE).read_bytes(), type=Lineage)
             lineage = msgspec.structs.replace(ours, adapter=name, parent=BASE, note=lineage.note)
         staged = self.stage(name)

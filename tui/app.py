@@ -227,19 +227,18 @@ class LlamaTuiApp(App[None]):
         if not gc.isenabled():
             gc.freeze()
             gc.enable()
-        self._open()
+        self.attempt(self._open)
 
-    @work(exit_on_error=False)
     async def _open(self) -> None:
+        await self._open_store()
+        if self.workspace.settings.keys:
+            self.attempt(self._check_keys)
+        self.bridge.attach()
         try:
-            await self._open_store()
-            if self.workspace.settings.keys:
-                self.attempt(self._check_keys)
-            self.bridge.attach()
             await self.bridge.find_runs()
-            await self.client.connect()
-        except (LlamaTuiError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever stands in a run's files, the host is reached
             self.report(error)
+        await self.client.connect()
 
     async def _open_store(self) -> None:
         store = await asyncio.to_thread(lambda: self.workspace.store)

@@ -35,6 +35,8 @@ class Bridge:
         self.app = app
         self.runs: dict[str, RunState] = {}
         self._following: set[str] = set()
+        self._told: set[str] = set()
+        """Runs that were followed to their end: their ending, once more from the host, is no news."""
 
     @property
     def active(self) -> RunState | None:
@@ -55,8 +57,9 @@ class Bridge:
                 self.app.tell(ModelReady(model))
             case LoadFailed(failure=failure):
                 self.app.tell(HostLost(failure.error()))
-            case RunChanged(run=run):
-                self.follow(run)
+            case RunChanged(run=run, alive=alive):
+                if alive or run not in self._told:
+                    self.follow(run)
             case Closing(reason=reason):
                 self.app.tell(HostLost(_ended(reason)))
 
@@ -84,6 +87,7 @@ class Bridge:
                 state.apply(event)
                 if event.time >= told_from:
                     await self._tell(state, event)
+            self._told.add(run)
         except (LlamaTuiError, OSError) as error:
             self.app.report(error)
         finally:
@@ -94,10 +98,15 @@ class Bridge:
         self.app.tell(RunEventHappened(state.id, event, state))
         if isinstance(event, Published):
             self.app.tell(AdaptersChanged())
-            await self._offer(event)
+            await self._offer(state, event)
 
-    async def _offer(self, published: Published) -> None:
-        """Use a version at once where the settings say so; one that is worse is only ever offered."""
+    async def _offer(self, state: RunState, published: Published) -> None:
+        """Use a version at once where the settings say so; one that is worse is only ever offered.
+
+        One that another model has learnt is neither used nor offered here.
+        """
+        if state.created is not None and state.created.model != self.app.client.model:
+            return
         if self.app.workspace.settings.new_version == "use" and not published.worse:
             await self.app.use_adapter(published.adapter)
         elif published.adapter != self.app.adapter:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from corpora.errors import UsageError
+from sessions.errors import UNREADABLE, UsageError
 from sessions.paths import Paths, private_folder, private_open, write_atomic
 
 LIMIT = 1000
@@ -80,7 +80,7 @@ def load_draft(paths: Paths) -> Draft:
     """The draft of a home; empty where none can be read."""
     try:
         return msgspec.json.decode((paths.home / "draft.json").read_bytes(), type=Draft)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return Draft()
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 import torch
 
-from sessions.errors import ModelUnusable
+from sessions.errors import UNREADABLE, ModelUnusable
 from sessions.paths import write_atomic
 
 FORMAT = 1
@@ -132,7 +132,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a manifest. Raises ModelUnusable where it is damaged or of another format."""
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, OSError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise ModelUnusable(f"{path} cannot be read: {error}", remedy="Remove its folder; it is made again.") from error
     if manifest.format != FORMAT:
         raise ModelUnusable(f"{path} is of another version.", remedy="Remove its folder; it is made again.")

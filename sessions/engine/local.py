@@ -28,7 +28,8 @@ from sessions.engine.kv import ROWS, KvStore
 from sessions.engine.llama import LlamaStep
 from sessions.engine.lora import Adapter
 from sessions.engine.sampling import Sampler
-from sessions.errors import LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
+from sessions.errors import AdapterMismatch, LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
+from sessions.models import hub_name
 from sessions.paths import Paths
 from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
 from sessions.registry import Registry
@@ -109,7 +110,7 @@ class LocalEngine:
         timer = Timer()
         if adapter == BASE:
             return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
-        folder = self._registry.folder(adapter)
+        folder = self._folder(adapter)
         held = self._residents.get(adapter)
         if held is not None and held.stamp == lora.stamp(folder):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
@@ -119,6 +120,19 @@ class LocalEngine:
             self._probe(fresh, folder)
             self._residents.add(fresh)
         return AdapterLoaded(adapter=adapter, digest=fresh.digest, seconds=timer.seconds)
+
+    def _folder(self, adapter: str) -> Path:
+        """The folder of a version that was trained on this base; one that does not tell its base is taken."""
+        lineage = self._registry.lineage(adapter)
+        # The same model held in another number format has another digest, and its adapters fit.
+        names = {"", hub_name(self.base.info.name), hub_name(self.base.manifest.name)}
+        if lineage.base_digest not in ("", self.base.digest) and hub_name(lineage.base_model) not in names:
+            raise AdapterMismatch(
+                f"{adapter} was made for another base: {lineage.base_model}, and this is {self.base.info.name}.",
+                data="What was in use stays in use.",
+                remedy=f"Open the base it was trained on: --model {lineage.base_model}.",
+            )
+        return self._registry.folder(adapter)
 
     def _probe(self, fresh: Adapter, folder: Path) -> None:
         """Two ids through base and adapter side by side: the numbers are finite, and they differ."""

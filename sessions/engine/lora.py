@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sessions.engine.arena import Arena, digest
-from sessions.errors import AdapterDamaged, AdapterMismatch
+from sessions.errors import UNREADABLE, AdapterDamaged, AdapterMismatch
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -104,7 +104,7 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
 def _config(folder: Path) -> LoraConfig:
     try:
         config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=LoraConfig)
-    except (msgspec.MsgspecError, OSError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise damaged(folder, f"its adapter_config.json cannot be read ({error})") from error
     odd = [
         text

@@ -19,7 +19,7 @@ from sessions.engine.arena import FORMAT, Entry, Piece, Writer
 from sessions.engine.contract import Progress
 from sessions.engine.libraries import bnb
 from sessions.engine.skeleton import quantized, write_entry
-from sessions.errors import ModelUnusable
+from sessions.errors import UNREADABLE, ModelUnusable
 
 HASHED = ("config.json", "generation_config.json", "tokenizer.json", "model.safetensors.index.json")
 
@@ -79,7 +79,7 @@ def _files(folder: Path) -> list[Path]:
     if index.exists():
         try:
             named = msgspec.json.decode(index.read_bytes(), type=dict[str, Any])["weight_map"]
-        except (msgspec.MsgspecError, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise _damaged(index, error) from error
         return [folder / name for name in sorted(set(named.values()))]
     single = folder / "model.safetensors"

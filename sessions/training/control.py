@@ -5,6 +5,7 @@ Asked between micro-steps and decoder layers; knows nothing of models. Torch-fre
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -14,10 +15,12 @@ from types import FrameType
 
 from sessions.errors import Cancelled, HostDied
 from sessions.training.assignment import ChatFlag
+from sessions.training.events import FILE
 from sessions.training.runs import stop_requested
 
 TICK = 0.002
 LOOK_EVERY = 0.05
+SHOW_EVERY = 30.0
 
 
 class Control:
@@ -44,6 +47,7 @@ class Control:
         self._parent = os.getppid() if parent is None else parent
         self._stop: bool | None = None
         self._looked = 0.0
+        self._shown = -SHOW_EVERY
         self._worked_since = time.monotonic()
 
     @property
@@ -83,6 +87,7 @@ class Control:
 
     def give_way(self) -> None:
         """While a reply is written, wait so long that chat gets its share of the time since the last wait."""
+        self._show_life()
         if self._flag is None or not self._share or not self._flag.busy:
             self._worked_since = time.monotonic()
             return
@@ -92,6 +97,7 @@ class Control:
         most = float("inf") if self._share >= 1 else worked * self._share / (1 - self._share)
         while self._flag.busy and time.monotonic() - start < most and not self.orphaned and self._stop is not False:
             time.sleep(TICK)
+            self._show_life()
             self._look()
         self._worked_since = time.monotonic()
         self.waited += self._worked_since - start
@@ -104,6 +110,14 @@ class Control:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
         signal.signal(number, signal.SIG_DFL)
+
+    def _show_life(self) -> None:
+        """Touch the run's events: on other machines that is the only sign of a worker in a long step."""
+        now = time.monotonic()
+        if now - self._shown >= SHOW_EVERY:
+            self._shown = now
+            with contextlib.suppress(OSError):  # a sign that cannot be given ends no run
+                os.utime(self.folder / FILE)
 
     def _look(self) -> None:
         """Look for the stop file, at most every LOOK_EVERY seconds: it may lie on a network disk."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from sessions.errors import Failure
+from sessions.errors import UNREADABLE, Failure
 from sessions.paths import private_open
 
 
@@ -212,5 +212,5 @@ def read(folder: Path, offset: int = 0) -> Iterator[tuple[AnyRunEvent, int]]:
 def _decoded(line: bytes) -> AnyRunEvent:
     try:
         return _decoder.decode(line)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         return Warned(text=f"A line of {FILE} cannot be read and is skipped: {error}", time=0.0)

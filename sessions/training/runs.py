@@ -117,7 +117,7 @@ def state(paths: Paths, run: str) -> RunState:
     folder = _folder(paths, run)
     found = RunState(run)
     offset = _fold(found, folder, 0)
-    if found.alive and gone(found.worker):
+    if found.alive and gone(found.worker, folder):
         _fold(found, folder, offset)
         if found.alive:
             found.apply(death(found))
@@ -155,7 +155,7 @@ async def follow(paths: Paths, run: str) -> AsyncIterator[AnyRunEvent]:
             return
         if time.monotonic() - looked >= LIVENESS and offset == before:
             looked = time.monotonic()
-            if found.alive and gone(found.worker) and not _news(folder, offset):
+            if found.alive and gone(found.worker, folder) and not _news(folder, offset):
                 yield death(found)
                 return
         await asyncio.sleep(POLL)

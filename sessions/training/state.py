@@ -6,13 +6,16 @@ Knows nothing of where runs lie or who asks.
 from __future__ import annotations
 
 import platform
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import psutil
 
 from sessions.errors import Failure
 from sessions.training.events import (
+    FILE,
     AnyRunEvent,
     CheckpointWritten,
     HeldOut,
@@ -34,6 +37,7 @@ from sessions.training.events import (
 
 Phase = Literal["prepared", "running", "finished", "stopped", "cancelled", "failed"]
 CLOCK_SLACK = 2.0
+SILENCE = 600.0
 
 
 @dataclass(slots=True)
@@ -128,13 +132,16 @@ class RunState:
                 self.phase, self.failure, self.resumable = "failed", event.failure, event.resumable
 
 
-def gone(worker: WorkerStarted | None) -> bool:
+def gone(worker: WorkerStarted | None, folder: Path) -> bool:
     """True where the worker's process is no more, or its number belongs to a later process.
 
-    False for a worker on another machine (a home on NFS): that cannot be seen from here.
+    A worker on another machine (a home on NFS) cannot be seen from here: it is gone once the events in
+    the run's folder, which it touches every minute, are silent for SILENCE seconds.
     """
-    if worker is None or worker.node != platform.node():
+    if worker is None:
         return False
+    if worker.node != platform.node():
+        return _silent(folder)
     try:
         process = psutil.Process(worker.pid)
         later = process.create_time() > worker.time + CLOCK_SLACK
@@ -142,6 +149,13 @@ def gone(worker: WorkerStarted | None) -> bool:
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
+        return False
+
+
+def _silent(folder: Path) -> bool:
+    try:
+        return time.time() - (folder / FILE).stat().st_mtime > SILENCE
+    except OSError:
         return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import peft
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from corpora.dialog import Finish, Message
 from corpora.llama2 import encode_prompt
+from sessions import lineage
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
 from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, OutOfMemory, PromptTooLong
@@ -301,3 +303,19 @@ def test_an_adapter_of_queries_alone_passes_its_probe(engine: LocalEngine, folde
     save_file({key: item for key, item in weights.items() if "q_proj" in key}, place / "adapter_model.safetensors")
     engine.load_adapter("queries/v1")
     assert engine.resident() == ("queries/v1",)
+
+
+def test_an_adapter_of_another_base_of_the_same_shape_is_refused(
+    engine: LocalEngine, folder: Path, paths: Paths
+) -> None:
+    def made_for(model: str, digest: str) -> None:
+        path = tiny_adapter(paths.adapter("alike", 1), folder) / lineage.FILE
+        known = lineage.read(path, "alike", 1)
+        path.write_bytes(msgspec.structs.replace(known, base_model=model, base_digest=digest).encoded())
+
+    made_for("org/other", "0" * 64)
+    with pytest.raises(AdapterMismatch, match="org/other"):
+        engine.load_adapter("alike/v1")
+    for model, digest in ((engine.info.name, "0" * 64), ("org/other", engine.base.digest), ("org/other", "")):
+        made_for(model, digest)
+        assert engine.load_adapter("alike/v1").adapter == "alike/v1"

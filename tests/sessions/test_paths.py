@@ -70,3 +70,13 @@ def test_a_runtime_folder_that_others_can_enter_is_refused(tmp_path: Path, monke
     folder.chmod(0o777)
     with pytest.raises(HostUnreachable, match="open to others"):
         Paths.find(str(tmp_path / "home"))
+
+
+def test_folders_in_between_are_private_too(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        private_folder(tmp_path / "new" / "home" / "adapters" / "mine")
+    finally:
+        os.umask(before)
+    made = [path for path in tmp_path.rglob("*") if path.is_dir()]
+    assert len(made) == 4 and all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in made)

@@ -269,3 +269,10 @@ def test_runs_and_registry_import_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_worker_on_another_machine_that_fell_silent_is_gone(paths: Paths, run: str) -> None:
+    tell(paths, run, WorkerStarted(pid=dead_pid(), node="elsewhere"))
+    silent = time.time() - 11 * 60
+    os.utime(paths.run(run) / events.FILE, (silent, silent))
+    assert runs.state(paths, run).phase == "failed"

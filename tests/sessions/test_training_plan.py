@@ -17,6 +17,7 @@ from sessions.protocol import ModelInfo
 from sessions.training import assignment, preflight, schedule
 from sessions.training.assignment import Assignment, ChatFlag
 from sessions.training.control import Control
+from sessions.training.events import FILE
 from sessions.training.recipe import RECIPES, Recipe
 from sessions.training.runs import STOP, Preview
 
@@ -175,3 +176,11 @@ def test_sigterm_means_stop_and_save(tmp_path: Path) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def test_a_worker_at_work_shows_that_it_lives(tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    file.write_bytes(b"{}\n")
+    os.utime(file, (1.0, 1.0))
+    Control(tmp_path).check()
+    assert time.time() - file.stat().st_mtime < 60 and file.read_bytes() == b"{}\n"

@@ -28,11 +28,11 @@ def publish(registry: Registry, name: str) -> str:
     return registry.publish(fill(registry.stage(name)), lineage)
 
 
-def write_run(it: Driven, worse: str = "", published: bool = True) -> str:
+def write_run(it: Driven, worse: str = "", published: bool = True, model: str = MODEL) -> str:
     """A run's folder as a worker leaves it."""
     folder = it.app.workspace.paths.run("r1")
     folder.mkdir(parents=True)
-    created = RunCreated(run="r1", model="fake", adapter="mine", parent="base", snapshot="0", new_rows=1)
+    created = RunCreated(run="r1", model=model, adapter="mine", parent="base", snapshot="0", new_rows=1)
     for event in (
         created,
         WorkerStarted(pid=1),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +18,7 @@ from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, PUBLISH, UNTIL_STOPPED, Caller, Done, fake_workers, start
 from tests.tui.worlds import run_folder, say
+from tui.verbs.runs import _chosen
 
 SILENT = "sys.exit(3)"
 
@@ -149,3 +152,14 @@ def test_samples_of_a_run_are_cleaned(run: Caller, tmp_path: Path) -> None:
         done = run("runs", "follow", "samples", *words)
         assert done.code == 0 and "not swapped in by itself" in done.err
         assert not any(code in done.out + done.err for code in FORBIDDEN)
+
+
+def test_the_run_that_is_going_on_is_stopped_not_one_that_waits(run: Caller) -> None:
+    going = run_folder(run.paths, "going")
+    events.append(going, events.WorkerStarted(pid=os.getpid()))
+    time.sleep(0.002)
+    run_folder(run.paths, "waiting")
+    events.append(going, events.Stage(name="training"))
+    assert run("runs", "show", "--json").document["id"] == "going"
+    call = SimpleNamespace(workspace=SimpleNamespace(paths=run.paths), given=SimpleNamespace(run=None))
+    assert _chosen(call, going=True).id == "going"  # type: ignore[arg-type]

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from corpora.dialog import Message
-from corpora.errors import UsageError
 from corpora.llama2 import render
 from sessions.client import Client
 from sessions.comparing import Comparison
+from sessions.errors import UNREADABLE, UsageError
 from sessions.protocol import BASE, ColumnEnded, Failed, Token
 from tui.output_columns import columns
 from tui.verbs.call import Call, given_text, piped_text
@@ -150,5 +150,5 @@ def _prompt_of(line: str) -> str:
         return line
     try:
         return str(msgspec.json.decode(line, type=dict[str, Any])["prompt"])
-    except (msgspec.MsgspecError, KeyError):
+    except (*UNREADABLE, KeyError):
         return line

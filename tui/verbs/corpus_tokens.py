@@ -16,7 +16,7 @@ from corpora.dialog import Exchange, Status, dialog_of
 from corpora.preview import Piece, preview
 from corpora.tokens import Tokenizer
 from sessions import models
-from sessions.errors import ModelNotFound, ModelUnusable
+from sessions.errors import UNREADABLE, ModelNotFound, ModelUnusable
 from tui.verbs.call import Call
 
 
@@ -93,7 +93,7 @@ def _template(folder: Path) -> str:
         if jinja.is_file():
             return jinja.read_text("utf-8", errors="replace")
         config = msgspec.json.decode((folder / "tokenizer_config.json").read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *UNREADABLE):
         return ""
     return str(config.get("chat_template") or "")
 

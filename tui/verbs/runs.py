@@ -110,12 +110,12 @@ async def resume(call: Call) -> int:
 
 
 def _chosen(call: Call, *, going: bool = False) -> RunState:
-    """The run that is named; else the one going on, else (unless it has to go on) the newest."""
+    """The run that is named; else the one going on, else one that waits, else (unless it has to go on) the newest."""
     paths = call.workspace.paths
     if call.given.run is not None:
         return runs.state(paths, call.given.run)
     states = runs.states(paths)
-    alive = [state for state in states if not state.over]
+    alive = sorted((state for state in states if not state.over), key=lambda state: not state.alive)
     if not alive and (going or not states):
         raise UsageError("No run is going on." if states else "There is no run yet.", data="Nothing was changed.")
     return (alive or states)[0]
