@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from tui.prompts import save_draft
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
 
+GRACE = 5.0
+"""Seconds for a clean end after the terminal is gone."""
 TWICE = 2.0
 """Seconds within which a second Ctrl+C leaves."""
 GOES_ON = "A run is going on. It goes on without this terminal; start llama-tui again to see it."
@@ -33,6 +36,19 @@ def watch(app: LlamaTuiApp) -> None:
             loop.add_signal_handler(number, end, app, 128 + number)
     if not app.is_headless:
         app.set_interval(1.0, lambda: None if terminal_is_there() else end(app, 128 + signal.SIGHUP))
+        threading.Thread(target=_outlive_nothing, name="watch", daemon=True).start()
+
+
+def _outlive_nothing() -> None:
+    """Once the terminal is gone, the process ends within seconds, also where a write to it blocks the loop.
+
+    Replies are saved as they come and drafts within a second, so nothing waits for the loop.
+    """
+    while terminal_is_there():
+        time.sleep(1.0)
+    time.sleep(GRACE)
+    logger.error("the terminal is gone and the screen did not end by itself")
+    os._exit(128 + signal.SIGHUP)
 
 
 def end(app: LlamaTuiApp, code: int = 0) -> None:

@@ -18,6 +18,7 @@ from sessions.engine.base import LoadedBase
 from sessions.registry import Lineage, Registry
 from sessions.training import adapting, evaluation
 from sessions.training.events import RunCreated, Scored
+from sessions.training.schedule import Schedule, order
 from sessions.training.supervised import Supervised
 
 Pair = tuple[Row, Example]
@@ -48,6 +49,17 @@ class Material:
         }
         return {name: examples for name, examples in found.items() if examples}
 
+    def taught(self, steps: int, plan: Schedule, seed: int) -> Material:
+        """What `steps` steps have seen: all of it after a whole pass, else the rows whose turn had come.
+
+        The others stay new, so that a run that was stopped early takes nothing from the next one.
+        """
+        reached = steps * plan.micro_batch * plan.accumulation
+        if reached >= len(self.train):
+            return self
+        places = order(self.lengths, plan.micro_batch, seed, 0)[:reached]
+        return Material([self.train[place] for place in sorted(places)], [], self.left_out)
+
     def mark_trained(self, corpus: Path, address: str, at: float) -> None:
         """Remember in the store which exchanges a version has learnt. Raises StoreError."""
         store = Store(corpus)
@@ -67,6 +79,11 @@ class Result:
     material: Material
     trainer: Supervised
     scores: list[Scored] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        """Steps behind the matrices that are published: those of the best checkpoint, or all."""
+        return self.trainer.watch.progress.best_step or int(self.trainer.state.global_step)
 
 
 def publish(result: Result, created: RunCreated, registry: Registry) -> Lineage:
@@ -96,7 +113,7 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         held_out=_new_loss(result.scores, "held_out"),
         scores=tuple(result.scores),
         worse=evaluation.worse(result.scores, created.parent),
-        steps=progress.best_step or int(result.trainer.state.global_step),
+        steps=result.steps,
     )
 
 

@@ -219,6 +219,7 @@ class Session:
             result.scores.append(evaluation.score(result.model, subset, examples, parent, self.control.check))
             self.tell(result.scores[-1])
         self.control.check()
+        result.material = result.material.taught(result.steps, plan, self.recipe.seed)
         self.tell(Stage(name="Publishing"))
         lineage = publish(result, self.created, self.registry)
         self.tell(Published(adapter=lineage.address, digest=lineage.digest, worse=lineage.worse))
