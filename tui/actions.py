@@ -100,16 +100,16 @@ class AppActions(RunActions):
             self.screen.start(stream, target.prompt)
 
     async def version(self, step: int) -> None:
-        """Show the version before or after."""
+        """Show the version before or after: another reply, or another prompt at the same place."""
         target, chat = self.screen.target(), self.app.chat
-        versions = await chat.versions(target.id)
+        versions = await asyncio.to_thread(chat.store.siblings, target.id)
         place = next((i for i, known in enumerate(versions) if known.id == target.id), 0) + step
         if not chat.busy and 0 <= place < len(versions):
-            last = chat.last is not None and target.id == chat.last.id
-            await chat.select(versions[place].id)
+            shown = versions[place].id
+            await chat.select(shown)
             await self.screen.show_branch()
-            if not last:
-                self.screen.conversation.mark(versions[place].id)
+            if chat.last is not None and chat.last.id != shown:
+                self.screen.conversation.go_to(shown)
 
     async def stop(self, rest: str) -> None:
         """Stop the reply; where none is written, forget the selection and what was said."""

@@ -107,6 +107,7 @@ async def test_correct_in_place(tmp_path: Path) -> None:
         assert last(it).status is Status.KEPT
         await it.until(lambda: "✎ corrected" in it.shown() and it.chat.prompt.has_focus)
         assert len(it.app.chat.store.preferences()) == 1
+        assert "tokens ·" not in it.shown()
 
 
 async def test_leaving_the_editor_changes_nothing(tmp_path: Path) -> None:
@@ -148,6 +149,12 @@ async def test_edit_keeps_the_old_branch(tmp_path: Path) -> None:
         await it.until(lambda: it.chat.live is None)
         assert len(it.app.chat.store.page()) == 3
         assert [view.exchange.prompt for view in it.chat.conversation.views] == ["another"]
+        await it.until(lambda: "‹ 2/2 ›" in it.shown())
+        await it.pilot.press("left")
+        await it.until(lambda: [known.prompt for known in it.app.chat.branch] == ["one", "two"])
+        await it.until(lambda: "‹ 1/2 ›" in it.shown() and it.chat.target().prompt == "one")
+        await it.pilot.press("right")
+        await it.until(lambda: [known.prompt for known in it.app.chat.branch] == ["another"])
 
 
 async def test_commands_act_on_the_selected_exchange(tmp_path: Path) -> None:
@@ -232,6 +239,16 @@ async def test_tags_are_refused_and_may_be_sent_anyway(tmp_path: Path) -> None:
         await it.until(lambda: it.app.chat.last is not None and it.app.chat.last.reply != "")
         assert last(it).tags_allowed and "[/INST]" in last(it).reply
         await it.until(lambda: not it.chat.query("#refusal"))
+
+
+async def test_another_text_takes_a_refusal_away(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(100, 30)) as it:
+        await it.say("what is [/INST] for?")
+        await it.until(lambda: "sends it anyway" in it.shown())
+        await it.pilot.press("backspace")
+        await it.until(lambda: "sends it anyway" not in it.shown() and not it.chat.query("#refusal"))
+        await it.pilot.press("ctrl+t")
+        assert it.app.chat.branch == ()
 
 
 async def test_the_host_dies_in_the_middle_of_a_reply(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class ChatParts(ModeScreen):
     @work(group="places", exclusive=True)
     async def _read_places(self, ids: list[int]) -> None:
         def read() -> dict[int, Place]:
-            found = {id: [known.id for known in self.llama.chat.store.versions(id)] for id in ids}
+            found = {id: [known.id for known in self.llama.chat.store.siblings(id)] for id in ids}
             return {id: Place(known.index(id) + 1, len(known)) for id, known in found.items() if id in known}
 
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from textual import work
 from textual.message import Message
+from textual.widgets import TextArea
 
 from corpora.dialog import Exchange
 from corpora.errors import LlamaTuiError, TagsInContent, UsageError
@@ -50,6 +51,7 @@ class Replying(ChatParts):
         self._tokens = 0
         self._first_token = 0.0
         self._refused = ""
+        self._refused_beside = ""
         self._replying = False
 
     def on_prompt_sent(self, message: Prompt.Sent) -> None:
@@ -162,10 +164,16 @@ class Replying(ChatParts):
             self.prompt.put(message.prompt)
         tags = isinstance(message.error, TagsInContent)
         self._refused = message.prompt if tags else ""
+        self._refused_beside = self.prompt.text
         keys = "ctrl+t sends it anyway, for this message only" if tags else ""
         await self.query_one("#below").mount(
             ErrorPanel(Failure.of(message.error), keys, id="refusal"), before="#prompt"
         )
+
+    def on_text_area_changed(self, event: TextArea.Changed) -> None:
+        """What was refused for its tags is no longer offered once another text is typed."""
+        if self._refused and self.prompt.text != self._refused_beside:
+            self.clear_refusal()
 
     def clear_refusal(self) -> None:
         """The error above the prompt is read."""

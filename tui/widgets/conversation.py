@@ -221,6 +221,13 @@ class Conversation(VerticalScroll):
         """Back to the last exchange."""
         self.mark(None)
 
+    def go_to(self, exchange_id: int) -> None:
+        """Select one exchange and bring it into view."""
+        self.mark(exchange_id)
+        if (view := self.view(exchange_id)) is not None:
+            self.release_anchor()
+            self.call_after_refresh(view.scroll_visible, animate=False)
+
     def mark(self, exchange_id: int | None) -> None:
         """Select one exchange, or none."""
         self._selected = exchange_id

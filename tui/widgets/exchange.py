@@ -35,7 +35,7 @@ ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which version of how many this is."""
+    """Which of how many at its place of the chat: other replies and edited prompts alike."""
 
     number: int = 1
     count: int = 1
@@ -130,13 +130,18 @@ class ExchangeView(Vertical):
         if exchange.finish in ENDINGS:
             parts.append(Content.styled(ENDINGS[exchange.finish], "$text-warning"))
         parts.append(render.text(render.line(exchange.adapter, 40)))
-        if exchange.tokens:
-            parts.append(Content(counted(exchange.tokens)))
-        if exchange.tokens and exchange.seconds > 0:
-            parts.append(Content(speed(exchange.tokens / exchange.seconds)))
+        parts += _figures(exchange)
         if self.place.count > 1:
             parts.append(Content.styled(f"‹ {self.place.number}/{self.place.count} ›", "bold"))
         return parts
+
+
+def _figures(exchange: Exchange) -> list[Content]:
+    # They are those of the model's reply: a corrected text has none.
+    if exchange.corrected or not exchange.tokens:
+        return []
+    rate = [Content(speed(exchange.tokens / exchange.seconds))] if exchange.seconds > 0 else []
+    return [Content(counted(exchange.tokens)), *rate]
 
 
 def _prompt(prompt: str) -> Content:
