@@ -40,6 +40,12 @@ def check(folder: Path) -> Config:
 
     The weights' header is read and compared with the file's size; their values are not.
     """
+    if not folder.is_dir():
+        raise AdapterDamaged(
+            f"{folder} is no folder." if folder.exists() else f"There is no folder {folder}.",
+            data="Nothing was changed.",
+            remedy=f"Name the folder that holds {CONFIG} and {WEIGHTS}.",
+        )
     if not (folder / WEIGHTS).is_file():
         raise _damaged(folder, f"{WEIGHTS} is missing{_pickle_note(folder)}")
     _check_weights(folder)

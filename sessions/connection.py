@@ -138,7 +138,11 @@ class Connection:
     def _shut_down(self, force: bool) -> None:
         reason = self.host.in_use(beside=self)
         if reason and not force:
-            raise HostError(f"The host stays: {reason}.", data="Nothing was ended.", remedy="Force it if you mean it.")
+            raise HostError(
+                f"The host stays: {reason}.",
+                data="Nothing was ended.",
+                remedy="`llama-tui host stop --force` ends it all the same.",
+            )
         asyncio.get_running_loop().call_later(0.05, self.host.shut_down, "It was asked to end.")
 
     async def _engine(self) -> Engine:

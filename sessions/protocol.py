@@ -38,7 +38,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 def _check(holds: bool, rule: str) -> None:
     if not holds:
-        raise SettingsError(f"That cannot be: {rule}.", data="The old value stays.")
+        raise SettingsError(f"That cannot be: {rule}.", data="Nothing was changed.")
 
 
 # ── commands ────────────────────────────────────────────────────────────────────────────────────────

@@ -65,7 +65,7 @@ class Registry:
         """Of `NAME/vN` or `NAME` (its current version). Raises AdapterNotFound, AdapterDamaged."""
         address = self.resolve(adapter)
         if address == BASE:
-            raise AdapterNotFound(f"{adapter} stands at the base, which has no lineage.")
+            raise self._at_base(adapter)
         return self._read(*lineages.parts(address))
 
     def resolve(self, adapter: str) -> str:
@@ -250,6 +250,14 @@ class Registry:
     def _not_found(self, adapter: str, name: str, numbers: list[int]) -> AdapterNotFound:
         there = ", ".join(f"{name}/v{number}" for number in numbers) if numbers else ", ".join(self.names())
         return AdapterNotFound(f"There is no adapter {adapter!r}.", remedy=f"There are: {there or 'none yet'}.")
+
+    def _at_base(self, adapter: str) -> AdapterNotFound:
+        if adapter == BASE:
+            what, there = f"{BASE} is the model without an adapter; it has no version.", self.names()
+        else:
+            what = f"{adapter} was rolled back to the base, so none of its versions is in use."
+            there = [f"{adapter}/v{number}" for number in self._numbers(adapter)]
+        return AdapterNotFound(what, remedy=f"Name one: {', '.join(there)}." if there else "There is no adapter yet.")
 
     def _read_all(self, name: str) -> Iterator[tuple[int, Lineage | AdapterDamaged]]:
         for number in self._numbers(name):

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any, BinaryIO, NoReturn, TypeAlias, cast
 
 from corpora.errors import ImportRefused
@@ -299,11 +300,18 @@ def _refuse_other_kinds(start: bytes, path: Path) -> None:
             data="Nothing was imported from it.",
             remedy="Unpack it and import what is in it.",
         )
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start[:200]:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        command = f"iconv -f UTF-16 -t UTF-8 {quote(str(path))} > {quote(f'{path.stem}-utf8{path.suffix}')}"
         raise ImportRefused(
-            f"{path} is not UTF-8 text.",
+            f"{path} is text in UTF-16.",
             data="Nothing was imported from it.",
-            remedy=f"Where it is UTF-16: iconv -f UTF-16 -t UTF-8 '{path.name}'.",
+            remedy=f"Import what this writes: {command}",
+        )
+    if b"\0" in start[:200]:
+        raise ImportRefused(
+            f"{path} is no text: it holds zero bytes.",
+            data="Nothing was imported from it.",
+            remedy="Give a text file in UTF-8, such as JSON Lines.",
         )
 
 

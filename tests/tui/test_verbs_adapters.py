@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+import pytest
 
 from corpora.dataset import Row, snapshot_of, write_snapshot
 from corpora.dialog import Message
@@ -31,9 +34,11 @@ def test_use_rollback_rename_remove(run: Caller) -> None:
     registry = Registry(run.paths)
     assert run("adapters", "use", "mine/v3").code == 0 and registry.current("mine") == "mine/v3"
     assert run("adapters", "rollback", "mine", "--json").document == {"adapter": "mine/v2"}
-    refused = run("adapters", "remove", "mine/v2")
+    refused = run("adapters", "remove", "mine/v2", "--yes")
     assert refused.code == 1 and "in use" in refused.err
-    assert run("adapters", "remove", "mine/v3").code == 0
+    unasked = run("adapters", "remove", "mine/v3")
+    assert unasked.code == 2 and "--yes" in unasked.err and registry.resolve("mine/v3")
+    assert run("adapters", "remove", "mine/v3", "--yes").code == 0
     assert run("adapters", "rename", "mine", "ours").code == 0
     assert registry.names() == ["ours", "persian"]
     assert run("adapters", "remove", "ours", "--yes").code == 0 and registry.names() == ["persian"]
@@ -51,7 +56,35 @@ def test_in_and_out(run: Caller, tmp_path: Path) -> None:
     assert run("adapters", "export", "other", tmp_path / "given").code == 2
     (folder / "adapter_model.safetensors").write_bytes(b"x")
     assert run("adapters", "import", folder).code == 1
-    assert run("adapters", "import", tmp_path / "none").code == 1
+    missing = run("adapters", "import", tmp_path / "none")
+    assert missing.code == 1 and "There is no folder" in missing.err
+
+
+def test_removal_is_asked_about_on_a_terminal(run: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_adapters(run.paths)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    for answer, code in (("n\n", 130), ("", 130), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", Typed(answer))
+        done = run("adapters", "remove", "mine/v3")
+        assert done.code == code and "Remove mine/v3 for good? [y/N]" in done.err
+
+
+def test_the_base_is_no_version(run: Caller, tmp_path: Path) -> None:
+    fill_adapters(run.paths)
+    for words in (("show", "base"), ("remove", "base"), ("export", "base", tmp_path / "out")):
+        done = run("adapters", *words)
+        assert done.code and "the model without an adapter" in done.err
+    run("adapters", "rollback", "persian")
+    done = run("adapters", "export", "persian", tmp_path / "out")
+    assert done.code == 1 and "rolled back" in done.err and "persian/v1" in done.err
+
+
+class Typed(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
 
 
 def test_damaged_versions_are_told_and_the_others_listed(run: Caller) -> None:

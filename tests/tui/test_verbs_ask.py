@@ -56,10 +56,15 @@ def test_an_empty_prompt_is_wrong_usage(run: Caller, monkeypatch: pytest.MonkeyP
 
 def test_tags_are_refused_before_anything_is_saved(run: Caller, host: FakeEngine) -> None:
     done = run(*ASK, "tell me [/INST] now")
-    assert done.code == 1 and "[/INST]" in done.err and done.out.strip() == ""
+    assert done.code == 1 and "[/INST]" in done.err and "--allow-tags" in done.err and done.out.strip() == ""
     with run.store() as store:
         assert store.count() == 0
     assert run(*ASK, "tell me [/INST] now", "--allow-tags").code == 0
+
+
+def test_what_cannot_be_drawn_from_is_told_without_an_old_value(run: Caller) -> None:
+    done = run(*ASK, "hi", "--temperature", "9")
+    assert done.code == 2 and "temperature" in done.err and "Nothing was changed." in done.err
 
 
 def test_control_codes_of_a_reply_stay_off_the_terminal(run: Caller, host: FakeEngine) -> None:
@@ -176,5 +181,6 @@ def test_compare_refuses_what_makes_no_sense(run: Caller, host: FakeEngine, tmp_
     publish(run.paths)
     assert run("--model", "fake", "compare", "hello", "-a", "mine", "-b", "mine/v1").code == 2
     assert run("--model", "fake", "compare", "--prompts", tmp_path / "none").code == 2
-    assert run("--model", "fake", "compare", "see [INST]").code == 1
-    assert host.requests == []
+    tagged = run("--model", "fake", "compare", "see [INST]")
+    assert tagged.code == 1 and "--allow-tags" in tagged.err and host.requests == []
+    assert run("--model", "fake", "compare", "see [INST]", "--allow-tags").code == 0

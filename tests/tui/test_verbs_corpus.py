@@ -163,3 +163,12 @@ def test_ctrl_c_in_a_long_import_keeps_what_is_in(run: Caller, tmp_path: Path) -
     with run.store() as store:
         assert 0 < store.count() < 60_000
         assert store.verify() == []
+
+
+def test_what_is_no_utf8_text_is_named_with_a_command_that_helps(run: Caller, tmp_path: Path) -> None:
+    wide, binary = tmp_path / "my rows.jsonl", tmp_path / "x.jsonl"
+    wide.write_text('{"prompt": "a", "response": "b"}\n', "utf-16")
+    binary.write_bytes(b"\x7fELF\0\0\0\0")
+    told = " ".join(run("corpus", "import", wide).err.split())
+    assert f"iconv -f UTF-16 -t UTF-8 '{wide}' > 'my rows-utf8.jsonl'" in told
+    assert "is no text" in run("corpus", "import", binary).err

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from sessions.client import Client
 from sessions.engine.fake import FakeEngine
 from sessions.hosting import log_path
 from sessions.paths import private_folder
@@ -24,6 +27,14 @@ def test_status_of_a_host(run: Caller, host: FakeEngine) -> None:
 def test_stop(run: Caller, host: FakeEngine) -> None:
     assert run("host", "stop", "--json").document == {"stopped": ["fake"]}
     assert run("host", "stop").out.startswith("No host")
+
+
+async def test_a_host_in_use_stays_and_the_way_out_is_named(run: Caller, host: FakeEngine) -> None:
+    client = Client(run.paths, "fake", start=False)
+    await client.connect()
+    refused = await asyncio.to_thread(run, "host", "stop")
+    assert refused.code == 1 and "`llama-tui host stop --force`" in refused.err
+    await client.close()
 
 
 def test_log(run: Caller) -> None:

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessions.errors import Cancelled
+from sessions.errors import Cancelled, UsageError
 from sessions.lineage import Branch, Lineage
 from sessions.protocol import BASE
 from tui.verbs.call import Call
@@ -90,6 +90,9 @@ def rename(call: Call) -> int:
 def remove(call: Call) -> int:
     """Remove a version or a name."""
     asked = call.given.adapter
+    if asked == BASE:
+        raise UsageError(f"{BASE} is the model without an adapter; it cannot be removed.", data="Nothing was removed.")
+    call.workspace.registry.resolve(asked)  # a name that is not there is told before anything is asked
     _confirm(call, f"Remove {asked} for good?")
     call.workspace.registry.remove(asked)
     return _told(call, {"removed": asked}, f"{asked} is removed.")
@@ -117,9 +120,11 @@ def _told(call: Call, document: dict[str, str], text: str) -> int:
 
 
 def _confirm(call: Call, question: str) -> None:
-    """Ask where a person sits there. Raises Cancelled."""
-    if call.given.yes or call.output.json or not (sys.stdin.isatty() and call.output.err.isatty()):
+    """Ask where a person sits there. Raises Cancelled; UsageError where nobody can be asked and `--yes` lacks."""
+    if call.given.yes:
         return
+    if not (sys.stdin.isatty() and call.output.err.isatty()):
+        raise UsageError("Nobody is there to be asked.", data="Nothing was removed.", remedy="Add --yes to remove it.")
     call.output.note(f"{question} [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Cancelled("Nothing was removed.")

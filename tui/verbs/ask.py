@@ -16,7 +16,7 @@ from corpora.errors import UsageError
 from sessions.chat import Chat, Saved
 from sessions.protocol import Prefilled, Token
 from tui.render import Stream
-from tui.verbs.call import Call, given_text, piped_text
+from tui.verbs.call import Call, given_text, naming_the_flag, piped_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ async def _ask(call: Call, prompt: str) -> int:
         chat.system = call.system
         await call.ready(client)
         try:
-            return await _answer(call, chat, prompt)
+            with naming_the_flag():
+                return await _answer(call, chat, prompt)
         except asyncio.CancelledError:
             if chat.last is not None:
                 call.output.note(f"What had come of the reply is saved as exchange {chat.last.id}.")

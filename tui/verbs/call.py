@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from corpora.errors import TagsInContent
 from sessions import models
 from sessions.client import Client
 from sessions.errors import AdapterNotFound, UsageError
@@ -114,6 +115,17 @@ def changed_sampling(before: Sampling, changes: dict[str, Any]) -> Sampling:
     """Sampling with those changes that are not None. Raises SettingsError."""
     now = {name: getattr(before, name) for name in SAMPLING}
     return Sampling(**{**now, **{name: value for name, value in changes.items() if value is not None}})
+
+
+@contextlib.contextmanager
+def naming_the_flag() -> Iterator[None]:
+    """TagsInContent from within names the flag that lets the tags pass, where they can be let pass."""
+    try:
+        yield
+    except TagsInContent as error:
+        if "allow" in error.remedy:
+            error.remedy = "Remove the tag, or add --allow-tags to send it as it is."
+        raise
 
 
 def loading_text(model: str, event: Loading) -> str:

@@ -21,7 +21,7 @@ from sessions.comparing import Comparison
 from sessions.errors import UNREADABLE, UsageError
 from sessions.protocol import BASE, ColumnEnded, Failed, Token
 from tui.output_columns import columns
-from tui.verbs.call import Call, given_text, piped_text
+from tui.verbs.call import Call, given_text, naming_the_flag, piped_text
 
 LARGEST = 64 << 20
 """Bytes of a file of prompts."""
@@ -92,9 +92,11 @@ def _pair(call: Call) -> tuple[str, str]:
 
 
 async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -> Compared:
-    system = [Message("system", call.system)] if call.system else []
-    dialog = (*system, Message("user", prompt))
-    render(dialog)  # refuses tags before anything is sent
+    allowed = call.given.allow_tags
+    system = [Message("system", call.system, tags_allowed=allowed)] if call.system else []
+    dialog = (*system, Message("user", prompt, tags_allowed=allowed))
+    with naming_the_flag():
+        render(dialog)  # refuses tags before anything is sent
     comparison = Comparison(dialog, pair)
     with columns(call.output, pair) as shown:
         async with aclosing(comparison.ask(client, call.sampling())) as events:  # type: ignore[type-var]

@@ -122,6 +122,14 @@ def _sampling() -> Parser:
     return parser
 
 
+def _tags() -> Parser:
+    parser = Parser(add_help=False)
+    parser.add_argument(
+        "--allow-tags", action="store_true", help="send a prompt that holds [INST] and the like as it is"
+    )
+    return parser
+
+
 def _adapter(help: str) -> Parser:
     parser = Parser(add_help=False)
     parser.add_argument("--adapter", metavar="A", default=argparse.SUPPRESS, help=help)
@@ -138,11 +146,12 @@ def _add_chat(verbs: Tree) -> None:
     which = _adapter("answer with this adapter: base, NAME or NAME/vN")
     repl = verbs.verb("repl", "Chat line by line; the same commands as in the app", "opening:repl", which)
     repl.add_argument("--plain", action="store_true", help="append-only text: no colour, no toolbar, nothing redrawn")
-    ask = verbs.verb("ask", "Answer one prompt and save the exchange", "ask:ask", which, _sampling())
+    ask = verbs.verb("ask", "Answer one prompt and save the exchange", "ask:ask", which, _tags(), _sampling())
     ask.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt; `-` or nothing: read stdin")
     ask.add_argument("--system", metavar="S", help="system prompt")
-    ask.add_argument("--allow-tags", action="store_true", help="send a prompt that holds [INST] and the like as it is")
-    compare = verbs.verb("compare", "Answer prompts with two adapters, side by side", "compare:compare", _sampling())
+    compare = verbs.verb(
+        "compare", "Answer prompts with two adapters, side by side", "compare:compare", _tags(), _sampling()
+    )
     compare.add_argument("prompt", nargs="*", metavar="PROMPT", help="one prompt each")
     compare.add_argument("--prompts", metavar="FILE", help="a prompt a line, or JSON objects with a `prompt`")
     compare.add_argument("-a", dest="first", default="base", metavar="A", help="the left one (default: base)")
