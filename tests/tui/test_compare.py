@@ -201,3 +201,38 @@ async def test_without_adapters_it_says_what_to_do(tmp_path: Path) -> None:
             await it.pilot.resize_terminal(*size)
         await ask(it, "Both base")
         await it.until(lambda: "The replies are identical." in it.shown())
+
+
+async def test_blind_is_switched_from_the_prompt_and_from_the_replies(tmp_path: Path) -> None:
+    worlds.fill_adapters(paths_in(tmp_path))
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_compare(it)
+        await it.until(lambda: "open  ^b changes it" in it.shown() or "open  ctrl+b changes it" in it.shown())
+        await it.pilot.press("b", "ctrl+b")
+        assert screen.blind and screen.question.text == "b"
+        await ask(it, "Who?")
+        await it.until(lambda: "vote  b changes it" in it.shown())
+        await it.pilot.press("b")
+        assert not screen.blind
+        await it.pilot.press("ctrl+b")
+        assert screen.blind
+
+
+async def test_the_focus_stays_on_the_replies_and_the_next_prompt_replaces_the_last(tmp_path: Path) -> None:
+    worlds.fill_adapters(paths_in(tmp_path))
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_compare(it)
+        await ask(it, "Who?")
+        answers = screen.query_one(Answers)
+        await it.pilot.press("escape")
+        assert answers.has_focus
+        await it.pilot.press("t")
+        await it.until(it.app.workspace.store.verdicts)
+        assert answers.has_focus
+        await it.pilot.press("tab")
+        while not screen.question.has_focus:
+            await it.pilot.press("tab")
+        await it.pilot.press("W", "h", "y")
+        assert screen.question.text == "Why"
+        await it.pilot.press("escape")
+        assert answers.has_focus

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TEACH = """Ask two versions the same and see what training has changed.
 
 Choose left and right above, type a prompt, press enter. Both replies come at the same time.
-Then vote: ← or 1 left, → or 2 right, t tie, x both bad. b hides the names until the vote."""
+Then vote: ← or 1 left, → or 2 right, t tie, x both bad. ctrl+b hides the names until the vote."""
 ALONE = "There is no adapter yet: train one first (F4). Until then both columns are the base."
 
 
@@ -53,7 +53,8 @@ class CompareScreen(ModeScreen):
         Binding("4", "vote('both_bad')", show=False),
         Binding("n", "next", "Next prompt", id="compare.next"),
         Binding("r", "again", "Ask again", id="compare.again"),
-        Binding("b", "blind", "Blind/open", id="compare.blind"),
+        Binding("ctrl+b", "blind", "Blind/open", priority=True, id="compare.blind"),
+        Binding("b", "blind", show=False),
         Binding("escape", "stop", "Stop", show=False, id="compare.stop"),
         Binding("ctrl+l", "last_prompt", "Chat's last prompt", priority=True, show=False, id="compare.last"),
     ]
@@ -231,6 +232,7 @@ class CompareScreen(ModeScreen):
         for column, head, adapter in zip(self.columns, self.heads, comparison.columns, strict=True):
             column.clear()
             head.begin(adapter, comparison.blind)
+        self.question.asked = self.question.text
         self._say("The replies are coming. escape stops them.")
         answers = self.query_one(Answers)
         answers.begin()
@@ -269,13 +271,11 @@ class CompareScreen(ModeScreen):
         self.refresh_bindings()
 
     async def action_stop(self) -> None:
-        """Stop the replies; what has come can be voted on. Otherwise between prompt and replies."""
+        """Stop the replies; what has come can be voted on. Otherwise leave the prompt; never go into it: keys vote."""
         if self._asked is not None:
             await self.llama.client.cancel(self._asked)
         elif self.question.has_focus and self.comparison is not None:
             self.query_one(Answers).focus()
-        else:
-            self.question.focus()
 
     # voting
 
@@ -349,13 +349,24 @@ class CompareScreen(ModeScreen):
         if self.before:
             self._say(f"Asked after the {len(self.before)} exchanges before it in the chat; n starts without them.")
 
+    def on_descendant_focus(self) -> None:
+        """Another key may change blind and open here."""
+        self._show_blindness()
+
     def on_resize(self) -> None:
         """Fewer words on a narrow terminal."""
         self.set_class(self.size.width < 100, "-narrow")
 
     def _show_blindness(self) -> None:
         words = "blind: named after the vote" if self.blind else "open"
-        self.query_one("#blindness", Static).update(Content.assemble((words, "bold"), ("  b changes it", "dim")))
+        told = f"  {self._blind_key()} changes it"
+        self.query_one("#blindness", Static).update(Content.assemble((words, "bold"), (told, "dim")))
+
+    def _blind_key(self) -> str:
+        """The shortest key that works where the focus is; the prompt takes plain letters for itself."""
+        bindings = [active.binding for active in self.active_bindings.values() if active.binding.action == "blind"]
+        keys = [self.app.get_key_display(binding) for binding in bindings]
+        return min(keys, key=len, default="ctrl+b")
 
     def _say(self, words: str | Content) -> None:
         content = render.text(words) if isinstance(words, str) else words

@@ -155,6 +155,7 @@ class Question(SafeTextArea):
         """The person asks."""
 
     def __init__(self, *, id: str | None = None) -> None:
+        self.asked = ""
         super().__init__(
             id=id,
             placeholder="Ask both the same. ctrl+l takes the chat's last prompt",
@@ -168,6 +169,11 @@ class Question(SafeTextArea):
         """Another text, the caret at its end."""
         self.text = text
         self.move_cursor(self.document.end)
+
+    def on_focus(self) -> None:
+        """What was asked already gives way to what is typed next."""
+        if self.text and self.text == self.asked:
+            self.select_all()
 
     def action_ask(self) -> None:
         """Ask, if there is something to ask."""
