@@ -15,6 +15,7 @@ import tomlkit
 from sessions.errors import SettingsError
 from sessions.paths import write_atomic
 from sessions.protocol import Sampling
+from sessions.wording import line_of, misfit
 
 Text = Annotated[str, msgspec.Meta(max_length=20_000)]
 
@@ -61,16 +62,27 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 def load(path: Path) -> Settings:
     """The settings in a file; the defaults where there is none. Raises SettingsError with the line."""
+    text = ""
     try:
-        return msgspec.convert(tomllib.loads(path.read_text("utf-8")), Settings)
+        text = path.read_text("utf-8")
+        return msgspec.convert(tomllib.loads(text), Settings)
     except FileNotFoundError:
         return Settings()
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(
-            f"{path} cannot be used: {error}.",
-            data="Nothing was changed; no chat or data is touched.",
-            remedy="Correct that line, or move the file away to start from the defaults.",
-        ) from error
+    except msgspec.ValidationError as error:
+        line = line_of(error, text)
+        raise _unusable(path, (f"line {line}: " if line else "") + misfit(error, Settings)) from error
+    except SettingsError as error:
+        raise _unusable(path, error.what.removeprefix("That cannot be: ").rstrip(".")) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise _unusable(path, str(error)) from error
+
+
+def _unusable(path: Path, why: str) -> SettingsError:
+    return SettingsError(
+        f"{path} cannot be used: {why}.",
+        data="Nothing was changed; no chat or data is touched.",
+        remedy="Correct that line, or move the file away to start from the defaults.",
+    )
 
 
 def save(path: Path, **changes: Any) -> Settings:
@@ -92,7 +104,7 @@ def changed(settings: Settings, **changes: Any) -> Settings:
         return msgspec.convert({**msgspec.to_builtins(settings), **changes}, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(
-            f"That setting cannot be: {error}.",
+            f"That setting cannot be: {misfit(error, Settings)}.",
             data="Nothing was changed.",
             remedy="F1 or /help explains the settings.",
         ) from error

@@ -17,6 +17,7 @@ import tomlkit
 
 from sessions.errors import SettingsError
 from sessions.paths import write_atomic
+from sessions.wording import misfit
 
 AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -131,8 +132,11 @@ def load(source: str | Path) -> Recipe:
     try:
         return msgspec.convert(tomllib.loads(Path(source).read_text("utf-8")), Recipe)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        why = misfit(error, Recipe) if isinstance(error, msgspec.ValidationError) else str(error)
+        if isinstance(error, FileNotFoundError):
+            why = "there is no such file"
         raise SettingsError(
-            f"The recipe {source} cannot be used: {error}.",
+            f"The recipe {source} cannot be used: {why}.",
             data="No run was started.",
             remedy=f"Give a TOML file with fields of a recipe, or one of: {', '.join(RECIPES)}.",
         ) from error
@@ -153,7 +157,9 @@ def changed(recipe: Recipe, **changes: Any) -> Recipe:
     try:
         return msgspec.convert({**values, **read}, Recipe)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"That does not fit the recipe: {error}.", data="The recipe is unchanged.") from error
+        raise SettingsError(
+            f"That does not fit the recipe: {misfit(error, Recipe)}.", data="The recipe is unchanged."
+        ) from error
 
 
 @cache

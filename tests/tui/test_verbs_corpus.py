@@ -172,3 +172,10 @@ def test_what_is_no_utf8_text_is_named_with_a_command_that_helps(run: Caller, tm
     told = " ".join(run("corpus", "import", wide).err.split())
     assert f"iconv -f UTF-16 -t UTF-8 '{wide}' > 'my rows-utf8.jsonl'" in told
     assert "is no text" in run("corpus", "import", binary).err
+
+
+def test_a_list_in_a_pipe_has_cells_of_bounded_width(run: Caller, tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_text(json.dumps({"instruction": "long " * 90, "input": "", "output": "word " * 90}) + "\n")
+    assert run("corpus", "import", file).code == 0
+    assert all(len(line) <= 200 for line in run("corpus", "list").out.splitlines())

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 
 from corpora.dialog import Exchange, Status, dialog_of
 from corpora.store import Filter
+from tui.render import line
 from tui.verbs.call import Call, given_text
 from tui.verbs.runs import day
+
+PIPED = 60
+"""Characters of a cell in a list that goes into a file or a pipe; `--json` gives all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,9 @@ def list_exchanges(call: Call) -> int:
         return 0
     if found:
         call.output.table(
-            ("ID", "STATUS", "PROMPT", "REPLY", "BY", "SOURCE", "WHEN"), map(_cells, found), right=("ID",)
+            ("ID", "STATUS", "PROMPT", "REPLY", "BY", "SOURCE", "WHEN"),
+            [_cells(each, whole=call.output.out.isatty()) for each in found],
+            right=("ID",),
         )
     call.output.note(f"{len(found)} of {total}." if total else _nothing(where))
     return 0
@@ -81,14 +87,16 @@ def stats(call: Call) -> int:
     return 0
 
 
-def _cells(exchange: Exchange) -> tuple[object, ...]:
+def _cells(exchange: Exchange, *, whole: bool) -> tuple[object, ...]:
+    """With `whole` the terminal's width decides what is cut."""
+    limit = 0 if whole else PIPED
     return (
         exchange.id,
         exchange.status.value + (", corrected" if exchange.corrected else ""),
-        exchange.prompt,
-        exchange.reply,
+        line(exchange.prompt, limit),
+        line(exchange.reply, limit),
         exchange.adapter,
-        exchange.source,
+        line(exchange.source, limit),
         day(exchange.created),
     )
 
