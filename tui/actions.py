@@ -13,7 +13,6 @@ from tui.messages import CorpusChanged, PromptHandedOver
 from tui.prompts import prompt_file
 from tui.run_actions import RunActions, sampling_with
 
-"""Characters of a file that may become a prompt."""
 SAID = {Status.KEPT: "Kept", Status.REJECTED: "Rejected", Status.DEFERRED: "Put aside", Status.PENDING: "Reopened"}
 
 
@@ -221,9 +220,9 @@ class AppActions(RunActions):
 
     async def help(self, rest: str) -> None:
         """Keys and commands."""
-        from tui.screens.help import HelpScreen
+        from tui.screens.help import HelpScreen, keys_of
 
-        self.app.push_screen(HelpScreen(rest))
+        self.app.push_screen(HelpScreen(rest, keys_of(self.app.screen)))
 
     async def quit(self, rest: str) -> None:
         """Leave; a run goes on."""

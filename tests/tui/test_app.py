@@ -20,6 +20,7 @@ from tui import commands
 from tui.messages import AdapterInUseChanged, RunEnded, RunEventHappened, VersionOffered
 from tui.screens.help import HelpScreen
 from tui.screens.settings import Setting, documentation
+from tui.widgets.rows import Row, Rows
 
 
 def publish(registry: Registry, name: str) -> str:
@@ -138,6 +139,47 @@ async def test_help_names_every_command_and_every_key(tmp_path: Path) -> None:
         await it.pilot.press("escape")
         await it.say("/help keep")
         await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+
+
+async def test_help_begins_with_the_keys_of_the_screen_it_was_asked_on(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        for key, mode, known in (
+            ("f2", "chat", "Keep the last exchange"),
+            ("f3", "corpus", "Filters"),
+            ("f4", "train", "Start"),
+            ("f5", "adapters", "Mark"),
+            ("f6", "compare", "Ask both"),
+        ):
+            await it.pilot.press(key)
+            await it.until(lambda mode=mode: it.app.current_mode == mode)
+            await it.pilot.press("f1")
+            await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+            what = [row.what for row in it.app.screen.query_one("#here", Rows).rows]
+            assert any(known in line for line in what), (mode, what)
+            assert "Cursor up" not in what
+            await it.until(lambda: "On this screen" in it.shown())
+            await it.pilot.press("escape")
+
+
+def test_wrapped_rows_stay_in_their_column() -> None:
+    row = Row("/corpus FILE", "Count what is kept; import or export a file of any size", "ctrl+k")
+    lines = [line.plain for line in Rows([row], 20)._lines(50)]
+    assert len(lines) > 1 and all(line.startswith(" " * 20) and line[20] != " " for line in lines[1:])
+    assert all(len(line) <= 50 for line in lines) and lines[-1].endswith("ctrl+k")
+
+
+async def test_the_footer_shows_whole_keys_only(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(200, 24)) as it:
+        for key in ("f2", "f3", "f4", "f5", "f6"):
+            await it.pilot.press(key)
+            await it.pilot.resize_terminal(200, 24)
+            await it.pilot.pause(0.05)
+            whole = it.shown().splitlines()[-1].strip().split("  ")
+            assert whole[-1] == "f1 all keys"
+            await it.pilot.resize_terminal(80, 24)
+            await it.pilot.pause(0.05)
+            fitting = it.shown().splitlines()[-1].strip().split("  ")
+            assert fitting[-1] == "f1 all keys" and fitting[:-1] == whole[: len(fitting) - 1]
 
 
 async def test_the_palette_runs_commands(tmp_path: Path) -> None:

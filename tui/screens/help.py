@@ -1,4 +1,4 @@
-"""F1: keys and commands, built from the registry and the app's own bindings."""
+"""F1: the keys of the screen it was pressed on, then keys and commands from the registry."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, cast
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.content import Content
-from textual.screen import ModalScreen
+from textual.dom import DOMNode
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
-from tui import commands, render
+from tui import commands
+from tui.widgets.rows import Row, Rows
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
@@ -38,9 +39,11 @@ KEYS: tuple[tuple[str, str, str], ...] = (
     ("mode.chat", "f2 … f6", "Chat, Corpus, Train, Adapters, Compare"),
 )
 
+KEY_CELLS, COMMAND_CELLS = 15, 37
+
 
 class HelpScreen(ModalScreen[None]):
-    """Explains; any command's name as `about` stands first."""
+    """Explains; any command's name as `about` stands first, then the keys of the screen `here`."""
 
     CSS_PATH = "help.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -49,21 +52,26 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", show=False),
     ]
 
-    def __init__(self, about: str = "") -> None:
+    def __init__(self, about: str = "", here: list[Row] | None = None) -> None:
         super().__init__()
+        self.here = here or []
         self.about = about.removeprefix("/")
 
     def compose(self) -> ComposeResult:
         """The loop, the keys, the commands."""
         changed = cast("LlamaTuiApp", self.app).workspace.settings.keys
+        known = [_command(command, changed) for command in commands.COMMANDS]
         with VerticalScroll(id="help"):
             if self.about:
-                yield Static(_command(commands.find(self.about), changed), classes="about", markup=False)
+                yield Rows([_command(commands.find(self.about), changed)], COMMAND_CELLS, classes="about")
+            if self.here:
+                yield Static("On this screen", classes="title", markup=False)
+                yield Rows(self.here, KEY_CELLS, id="here")
             yield Static(LOOP.replace("\n", " "), classes="loop", markup=False)
             yield Static("Keys", classes="title", markup=False)
-            yield Static(_rows([(changed.get(id, key), what) for id, key, what in KEYS]), markup=False)
+            yield Rows([Row(changed.get(id, key), what) for id, key, what in KEYS], KEY_CELLS)
             yield Static("Commands", classes="title", markup=False)
-            yield Static(Content("\n").join(_command(known, changed) for known in commands.COMMANDS), markup=False)
+            yield Rows(known, COMMAND_CELLS, bold=True)
             yield Static(
                 'Any key can be changed: keys = { keep = "ctrl+k" } in config.toml, by the names above.',
                 classes="note",
@@ -75,14 +83,30 @@ class HelpScreen(ModalScreen[None]):
         self.query_one("#help").scroll_relative(y=step, animate=False)
 
 
-def _rows(rows: list[tuple[str, str]]) -> Content:
-    return Content("\n").join(
-        Content.styled(render.line(key).ljust(14), "$text-accent") + Content(what) for key, what in rows
-    )
+def keys_of(screen: Screen[object]) -> list[Row]:
+    """The keys that work on a screen now, those of the footer first and hidden ones too; one row for each use."""
+    found: dict[str, list[str]] = {}
+    for node, binding, _, _ in sorted(screen.active_bindings.values(), key=lambda active: not active.binding.show):
+        what = _explained(binding)
+        if node is not screen.app and what and _ours(node, binding):
+            key = screen.app.get_key_display(binding)
+            if key not in found.setdefault(what, []):
+                found[what].append(key)
+    return [Row(" ".join(keys), what) for what, keys in found.items()]
 
 
-def _command(command: commands.Command, changed: dict[str, str]) -> Content:
-    key = changed.get(command.name, command.key)
+def _explained(binding: Binding) -> str:
+    long = {id: what for id, _, what in KEYS if id} | {known.name: known.help for known in commands.COMMANDS}
+    return long.get(binding.id or "", binding.description)
+
+
+def _ours(node: DOMNode, binding: Binding) -> bool:
+    # Those of the toolkit (to move in a text or a list) are what everybody knows, and many.
+    owners = [owner for owner in type(node).__mro__ if owner.__module__.startswith("tui.")]
+    declared = [known for owner in owners for known in owner.__dict__.get("BINDINGS", ()) if isinstance(known, Binding)]
+    return any((known.action, known.description) == (binding.action, binding.description) for known in declared)
+
+
+def _command(command: commands.Command, changed: dict[str, str]) -> Row:
     usage = f"/{command.name} {command.usage}".rstrip()
-    about = Content(command.help) + Content.styled(f"  {render.line(key)}" if key else "", "$text-accent")
-    return Content.styled(usage.ljust(36), "bold") + Content(" ") + about
+    return Row(usage, command.help, changed.get(command.name, command.key))
