@@ -111,10 +111,11 @@ class AppActions(RunActions):
                 self.screen.conversation.go_to(shown)
 
     async def stop(self, rest: str) -> None:
-        """Stop the reply; where none is written, forget the selection and what was said."""
+        """Stop the reply; where none is written, forget the selection and what was said, toasts too."""
         if self.app.chat.busy:
             await self.app.chat.stop()
             return
+        self.app.clear_notifications()
         self.screen.clear_refusal()
         self.screen.say("")
         self.screen.conversation.clear_selection()

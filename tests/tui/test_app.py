@@ -130,6 +130,17 @@ async def test_errors_are_told_whole_and_others_go_to_the_log(tmp_path: Path) ->
         assert "ValueError" in log
 
 
+async def test_escape_clears_what_was_said(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        for key, mode in (("f2", "chat"), ("f3", "corpus")):
+            await it.pilot.press(key)
+            await it.until(lambda mode=mode: it.app.current_mode == mode)
+            it.app.report(AdapterNotFound("No such adapter."))
+            await it.until(lambda: "No such adapter." in it.shown())
+            await it.pilot.press("escape")
+            await it.until(lambda: "No such adapter." not in it.shown())
+
+
 async def test_help_names_every_command_and_every_key(tmp_path: Path) -> None:
     async with driven(tmp_path, size=(120, 90)) as it:
         await it.pilot.press("f1")

@@ -268,7 +268,7 @@ class CorpusScreen(Transferring):
             self.table.focus()
 
     def action_back(self) -> None:
-        """One step back: from a field, the inbox, the whole exchange, a selection, a filter."""
+        """One step back: from a field, the inbox, the whole exchange, a selection, a filter; else from toasts."""
         if isinstance(self.focused, Input):
             self.table.focus()
         elif self.has_class("-inbox"):
@@ -280,6 +280,7 @@ class CorpusScreen(Transferring):
         elif self.filters.active:
             self.filters.clear()
         else:
+            self.app.clear_notifications()
             self.table.focus()
 
     def on_resize(self) -> None:
