@@ -32,7 +32,9 @@ with Store(folder / "corpus.db") as store:
         except LlamaTuiError as error:
             outcome = {"error": str(error), "what": error.what, "remedy": error.remedy}
         told.append({"file": path.name, "seconds": time.monotonic() - start, **outcome})
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        # Not ru_maxrss: that starts at the size of the process which forked this one.
+        status = Path("/proc/self/status").read_text()
+        peak = int(status.split("VmHWM:")[1].split()[0]) // 1024
         told[-1]["peak"] = peak
     problems = store.verify()
 print(json.dumps({"told": told, "problems": problems}))

@@ -29,7 +29,7 @@ def chatting(terminal: Terminal) -> None:
     """A reply is under way that takes a while."""
     terminal.wait("Ask something")
     terminal.press("/set temperature 0", "enter")
-    terminal.read(0.5)
+    terminal.wait("temperature 0 ")
     terminal.press("/set repetition_penalty 1", "enter")
     terminal.read(0.5)
     terminal.press("/set max_new_tokens 1900", "enter")

@@ -106,7 +106,7 @@ def test_intents_that_are_measured_exist() -> None:
 @pytest.mark.parametrize(
     ("prompt", "wanted"),
     [
-        ("Hello!", "demo model"),
+        ("Who are you?", "demo model"),
         ("How do I keep a reply?", "/keep"),
         ("how can i correct your answer", "/correct"),
         ("What is LoRA?", "matrices"),
