@@ -64,12 +64,12 @@ async def test_a_wrong_value_is_said_beside_its_field_and_keeps_start_from_start
         screen = await open_train(it)
         field = screen.query_one("#field-rank", Field)
         field.query_one(Input).value = "many"
-        await it.until(lambda: field.has_class("-wrong") and "A whole number." in it.shown())
+        await it.until(lambda: field.has_class("-wrong") and "A whole number is expected" in it.shown())
         await it.pilot.press("ctrl+s")
         await it.pilot.pause(0.1)
         assert not list(it.app.workspace.paths.runs.glob("*"))
         field.query_one(Input).value = "0"
-        await it.until(lambda: "A whole number, 1 or more." in it.shown())
+        await it.until(lambda: "It is 1 or more." in it.shown())
         field.query_one(Input).value = "8"
         await it.until(lambda: not field.has_class("-wrong"))
         form = screen.query_one(RecipeForm)
@@ -90,6 +90,79 @@ async def test_recipes_by_name_fill_the_fields(tmp_path: Path) -> None:
         assert form.query_one("#recipe-name").value == "changed"
         screen.query_one("#field-rank Input").focus()
         await it.until(lambda: "Rank r of the LoRA matrices." in it.shown())
+
+
+async def test_kept_replies_are_counted_beside_chats(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    worlds.publish(paths)
+    async with driven(tmp_path, size=(120, 40)) as it:
+        store = it.app.workspace.store
+        talk = store.start_conversation().id
+        first = worlds.say(store, "One?", "One.", talk=talk)
+        second = worlds.say(store, "Two?", "Two.", after=first, talk=talk)
+        third = worlds.say(store, "Three?", "Three.", after=second, talk=talk)
+        store.set_status([first, second, third], Status.KEPT)
+        await open_train(it)
+        await it.until(lambda: "1 chat, 3 replies new" in it.shown())
+        store.set_status([second], Status.PENDING)
+        it.app.tell(CorpusChanged())
+        await it.until(lambda: "1 chat, 2 replies new" in it.shown())
+        store.set_status([first, third], Status.PENDING)
+        store.set_status([first], Status.KEPT)
+        it.app.tell(CorpusChanged())
+        await it.until(lambda: "1 new and" in it.shown())
+
+
+async def test_nothing_is_started_before_it_is_counted(tmp_path: Path) -> None:
+    worlds.fill_corpus(paths_in(tmp_path), 6)
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_train(it)
+        await it.until(lambda: "Start training" in it.shown())
+        screen.setup.count_anew()
+        await it.pilot.press("ctrl+s")
+        await it.until(lambda: "It can be" in it.shown())
+        assert not list(it.app.workspace.paths.runs.glob("*"))
+        screen.query_one("#adapter-name", Input).value = "other"
+        await it.until(lambda: "version of other" in it.shown() and "Start training" in it.shown())
+
+
+async def test_after_a_run_the_setup_is_shown_before_it_starts_and_offers_the_version(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    worlds.fill_corpus(paths, 6)
+    version = worlds.publish(paths)
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_train(it)
+        await it.app.use_adapter("base")
+        await it.pilot.press("u")
+        await it.until(lambda: "No version is ready" in it.shown())
+        folder = worlds.run_folder(paths, RUN)
+        worlds.take_up(folder)
+        worlds.step(folder, 1)
+        worlds.finish(folder, version)
+        it.app.bridge.follow(RUN)
+        await it.until(lambda: face(it) == "run" and "is published" in it.shown())
+        await it.pilot.press("ctrl+s")
+        await it.until(lambda: face(it) == "setup" and "This is what would be trained" in it.shown())
+        assert len(list(paths.runs.glob("*"))) == 1
+        await it.until(lambda: f"{version} is ready and not in use yet" in it.shown())
+        screen.runs_list.focus()
+        await it.pilot.press("u")
+        await it.until(lambda: it.app.adapter == version and "is ready and" not in it.shown())
+
+
+async def test_the_field_with_the_focus_is_explained_in_full(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(80, 24)) as it:
+        screen = await open_train(it)
+        for place, words in (
+            ("#adapter-name", "every run makes its next version."),
+            ("#parent", "What is new is trained on top of it."),
+            ("#recipe-name", "values of the Llama 2 QLoRA tutorials."),
+            ("#field-batch_size Input", "batch size"),
+        ):
+            screen.query_one(place).focus()
+            meaning = screen.query_one(".meaning")
+            await it.until(lambda words=words, meaning=meaning: words in str(meaning.content), words)
+            assert meaning.size.height > 0 and "…" not in str(meaning.content)
 
 
 def test_every_field_of_a_recipe_goes_through_its_text() -> None:

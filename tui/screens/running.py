@@ -26,12 +26,14 @@ class Running(ModeScreen):
         Binding("x", "cancel", "Cancel", id="train.cancel"),
         Binding("r", "resume", "Resume", id="train.resume"),
         Binding("u", "use", "Use now", id="train.use"),
+        Binding("u", "none_ready", show=False),
         Binding("c", "compare", "Compare", id="train.compare"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.shown: RunState | None = None
+        self.ready: str | None = None
 
     def follow(self, run: str) -> None:
         """Show a run from now on."""
@@ -45,14 +47,17 @@ class Running(ModeScreen):
         """Only what can be done with the run that is shown is in the footer."""
         state = self.shown
         made = state.published if state else None
+        version = self._version
         going = state is not None and not state.over
         possible = {
             "start": state is None,
+            "form": state is not None,
             "new": state is not None,
             "stop": going,
             "cancel": going,
             "resume": state is not None and state.over and state.resumable,
-            "use": made is not None and made.adapter != self.llama.adapter,
+            "use": version is not None and version != self.llama.adapter,
+            "none_ready": state is None and version is None,
             "compare": made is not None,
         }
         return possible.get(action, True)
@@ -103,10 +108,21 @@ class Running(ModeScreen):
     @background("use")
     async def action_use(self) -> None:
         """Answer with the new version from now on."""
-        if self.shown is None or self.shown.published is None:
+        if (version := self._version) is None:
             return
-        await self.llama.use_adapter(self.shown.published.adapter)
-        self.llama.notify(f"The chat answers with {self.shown.published.adapter} now.")
+        await self.llama.use_adapter(version)
+        self.llama.notify(f"The chat answers with {version} now.")
+
+    def action_none_ready(self) -> None:
+        """Say why nothing can be used."""
+        self.llama.notify("No version is ready that is not in use already: train one first.", severity="warning")
+
+    @property
+    def _version(self) -> str | None:
+        """The one that the shown run made; on the setup the one that is ready."""
+        if self.shown is None:
+            return self.ready
+        return self.shown.published.adapter if self.shown.published else None
 
     async def action_compare(self) -> None:
         """Ask the new version and its parent side by side."""

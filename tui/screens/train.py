@@ -19,11 +19,12 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, OptionList, Static, TabbedContent, TabPane
 from textual.widgets.option_list import Option
 
+from corpora.dataset import take_snapshot
 from corpora.errors import LlamaTuiError
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
 from sessions.training.preflight import Estimate
-from sessions.training.recipe import Recipe, changed
+from sessions.training.recipe import Recipe
 from sessions.training.runs import Preview, RunState
 from sessions.workspace import Workspace
 from tui.messages import (
@@ -39,7 +40,7 @@ from tui.screens.background import background
 from tui.screens.running import Running
 from tui.widgets.loss_plot import LossPlot
 from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
-from tui.widgets.train_setup import TrainSetup
+from tui.widgets.train_setup import Choice, TrainSetup
 
 REDRAW = 0.2
 PAUSE = 0.25
@@ -48,12 +49,11 @@ NEW = "new"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What Start would begin with."""
+class Counts:
+    """What would be trained, and the kept replies in its new rows where chats hold several."""
 
-    adapter: str
-    recipe: Recipe
-    parent: str | None
+    preview: Preview
+    replies: int | None = None
 
 
 class TrainScreen(Running):
@@ -64,6 +64,7 @@ class TrainScreen(Running):
     AUTO_FOCUS = "#runs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "start", "Start", priority=True, id="train.start"),
+        Binding("ctrl+s", "form", priority=True, show=False),
         Binding("n", "new", "New run", id="train.new"),
         Binding("l", "list", "Runs", id="train.list"),
     ]
@@ -73,7 +74,8 @@ class TrainScreen(Running):
         self._states: dict[str, RunState] = {}
         self._dirty = False
         self._stale = True
-        self._previewed: tuple[Plan, Preview] | None = None
+        self._previewed: tuple[Choice, Counts] | None = None
+        self._versions: set[str] = set()
 
     def body(self) -> ComposeResult:
         """The list and the two faces of the right side."""
@@ -122,6 +124,7 @@ class TrainScreen(Running):
     def on_corpus_changed(self, message: CorpusChanged) -> None:
         """Something else would be trained."""
         self._stale, self._previewed = True, None
+        self.setup.count_anew()
         if self.is_current:
             self.read_preview()
 
@@ -132,6 +135,7 @@ class TrainScreen(Running):
     def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
         """The outcome says what to do next."""
         self._dirty = True
+        self._show_ready()
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
         """Take the state in; a run that is new here is shown at once."""
@@ -150,15 +154,14 @@ class TrainScreen(Running):
         if self.shown is not None and self.shown.id == message.state.id:
             self.shown = message.state
             self.draw()
-        self._previewed = None
-        self.list_runs()
-        self.read_preview()
+        self.refresh_all()
 
     # looking
 
     def refresh_all(self) -> None:
         """Runs and preview anew."""
         self._stale, self._previewed = False, None
+        self.setup.count_anew()
         self.list_runs()
         self.read_preview()
 
@@ -170,6 +173,7 @@ class TrainScreen(Running):
         live = self.llama.bridge.runs
         self._states = {state.id: live[state.id] if state.alive and state.id in live else state for state in found}
         self._fill_list()
+        self._show_ready()
         alive = next((state for state in self._states.values() if state.alive), None)
         if first and alive is not None:
             self.show_run(alive.id)
@@ -191,25 +195,41 @@ class TrainScreen(Running):
         """What Start would take, once the typing pauses; then what that needs."""
         if not self.llama.opened.is_set():
             return
-        await asyncio.sleep(PAUSE)
         setup, workspace = self.setup, self.llama.workspace
-        plan = Plan(setup.adapter, setup.recipe, setup.parent_version)
+        if setup.counted != setup.choice:
+            setup.count_anew()
+        await asyncio.sleep(PAUSE)
+        choice, recipe = setup.choice, setup.recipe
         try:
-            versions = await asyncio.to_thread(workspace.registry.all)
-            setup.offer_parents([version.address for version in versions])
-            preview = await self._preview(plan)
-            setup.show_preview(preview)
-            setup.show_estimate(await asyncio.to_thread(_estimate, workspace, preview, self.llama.model, plan.recipe))
+            await self._read_versions()
+            choice = setup.choice
+            counts = await self._count(choice, recipe)
+            setup.show_preview(counts.preview, choice, counts.replies)
+            found = await asyncio.to_thread(_estimate, workspace, counts.preview, self.llama.model, recipe)
+            setup.show_estimate(found)
         except LlamaTuiError as error:
-            setup.show_preview(error)
+            setup.show_preview(error, choice)
             setup.show_estimate(None)
 
-    async def _preview(self, plan: Plan) -> Preview:
+    async def _read_versions(self) -> None:
+        found = await asyncio.to_thread(self.llama.workspace.registry.all)
+        versions = [version.address for version in found]
+        self._versions = set(versions)
+        self.setup.offer_parents(versions)
+        self._show_ready()
+
+    async def _count(self, choice: Choice, recipe: Recipe) -> Counts:
         """Reads every kept exchange, so it is kept while only settings change that do not choose rows."""
-        rows = Plan(plan.adapter, changed(Recipe(), replay=plan.recipe.replay, seed=plan.recipe.seed), plan.parent)
-        if self._previewed is None or self._previewed[0] != rows:
-            self._previewed = (rows, await asyncio.to_thread(_preview, self.llama.workspace, plan))
+        if self._previewed is None or self._previewed[0] != choice:
+            self._previewed = (choice, await asyncio.to_thread(_counts, self.llama.workspace, choice, recipe))
         return self._previewed[1]
+
+    def _show_ready(self) -> None:
+        """The version of the newest run that made one, where it is there and does not answer yet."""
+        made = next((state.published.adapter for state in self._states.values() if state.published), None)
+        self.ready = made if made in self._versions and made != self.llama.adapter else None
+        self.setup.show_ready(self.ready)
+        self.refresh_bindings()
 
     def on_model_ready(self, message: ModelReady) -> None:
         """What a run needs can be told now."""
@@ -288,6 +308,11 @@ class TrainScreen(Running):
         """Start what the setup says."""
         self.setup.start()
 
+    def action_form(self) -> None:
+        """From the panels of a run: show first what Start would take."""
+        self.action_new()
+        self.llama.notify("This is what would be trained; ctrl+s starts it.", timeout=4)
+
     def action_list(self) -> None:
         """Show the runs on a narrow terminal, or hide them."""
         self.toggle_class("-list")
@@ -299,8 +324,13 @@ class TrainScreen(Running):
         self.set_class(self.size.height < 30, "-low")
 
 
-def _preview(workspace: Workspace, plan: Plan) -> Preview:
-    return runs.preview(workspace.paths, workspace.store, adapter=plan.adapter, recipe=plan.recipe, parent=plan.parent)
+def _counts(workspace: Workspace, choice: Choice, recipe: Recipe) -> Counts:
+    """Kept replies are counted only where a row may hold several of them."""
+    found = runs.preview(workspace.paths, workspace.store, adapter=choice.adapter, recipe=recipe, parent=choice.parent)
+    if not found.inner:
+        return Counts(found)
+    rows = take_snapshot(workspace.store, seen=workspace.registry.seen(found.parent), replay=0).rows
+    return Counts(found, sum(said.role == "assistant" and said.kept for row in rows for said in row.dialog))
 
 
 def _estimate(workspace: Workspace, preview: Preview, model: ModelInfo | None, recipe: Recipe) -> Estimate | None:

@@ -34,7 +34,8 @@ MAIN = (
     "samples",
 )
 CUSTOM = "changed"
-PLACE = re.compile(r" - at `\$\.?(?P<field>\w*).*?`")
+NAMED = "guanaco holds the values of the Llama 2 QLoRA tutorials."
+RULE = re.compile(r": (?P<field>\w+)[^:\s]*: (?P<rule>.+?)\.?$")
 
 
 class RecipeForm(Vertical):
@@ -67,6 +68,7 @@ class RecipeForm(Vertical):
     class Explained(Message):
         """Another field has the focus; what it means."""
 
+        name: str
         meaning: str
 
     @dataclass
@@ -87,7 +89,7 @@ class RecipeForm(Vertical):
         with Horizontal(classes="line"):
             yield Static("recipe", classes="name")
             yield Select(names, allow_blank=False, value="default", compact=True, id="recipe-name", classes="choice")
-            yield Static("guanaco holds the values of the Llama 2 QLoRA tutorials.", classes="help")
+            yield Static(NAMED, classes="help")
         yield from (Field(name, getattr(self.recipe, name)) for name in MAIN)
         with Collapsible(title="More settings", collapsed=True):
             yield from (
@@ -104,8 +106,11 @@ class RecipeForm(Vertical):
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """Say in full what the field means."""
-        fields = [node for node in event.widget.ancestors if isinstance(node, Field)]
-        self.post_message(self.Explained(recipes.documentation()[fields[0].setting] if fields else ""))
+        for node in event.widget.ancestors:
+            if isinstance(node, Field):
+                self.post_message(self.Explained(node.setting.replace("_", " "), recipes.documentation()[node.setting]))
+        if event.widget.id == "recipe-name":
+            self.post_message(self.Explained("recipe", NAMED))
 
     def on_select_changed(self, event: Select.Changed) -> None:
         """A recipe by name fills the fields; another choice is a field like the others."""
@@ -193,22 +198,9 @@ def _wrong(name: str, value: Any) -> str:
     try:
         recipes.changed(Recipe(), **{name: value})
     except SettingsError as error:
-        found = PLACE.search(error.what)
-        if found is None:
-            return ""
-        return _in_words(PLACE.sub("", error.what.partition(": ")[2]).replace("`", "").rstrip("."))
+        found = RULE.search(error.what)
+        return f"{found['rule'][:1].upper()}{found['rule'][1:]}." if found and found["field"] == name else ""
     return ""
-
-
-def _in_words(rule: str) -> str:
-    """msgspec's "Expected int >= 1" as a person would say it."""
-    kind = "A whole number" if rule.startswith("Expected int") else "A number"
-    for sign, words in ((">=", "or more"), ("<=", "at most"), (">", "above"), ("<", "below")):
-        bound = rule.partition(f" {sign} ")[2]
-        if bound:
-            value = f"{float(bound):g}"
-            return f"{kind}, {value} or more." if words == "or more" else f"{kind}, {words} {value}."
-    return f"{kind}." if rule.startswith("Expected") else f"{rule}."
 
 
 def _options(name: str) -> tuple[str, ...]:

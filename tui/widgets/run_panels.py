@@ -55,7 +55,9 @@ def entry_of(state: RunState) -> Content:
     when = time.strftime("%d %b %H:%M", time.localtime(created.time))
     rows = created.new_rows + created.replayed_rows
     return Content.assemble(
-        (f"{mark} ", style), (render.line(made, 28), "bold"), (f"\n  {when} · {rows} rows · {state.phase}", "dim")
+        (f"{mark} ", style),
+        (render.line(made, 28), "bold"),
+        (f"\n  {when} · {many(rows, 'row')} · {state.phase}", "dim"),
     )
 
 
@@ -67,6 +69,11 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{rest:02}"
     return f"{minutes}:{rest:02}" if minutes else f"{rest}s"
+
+
+def many(count: int, one: str, several: str = "") -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def memory(size: int) -> str:
@@ -220,7 +227,8 @@ def log_of(state: RunState) -> Content:
     if (plan := state.plan) is not None:
         kept = f", {plan.held_out} held out" if plan.held_out else ""
         said = (
-            f"{plan.steps} steps of {plan.batch} rows · {plan.epochs:g} epochs · {plan.examples} rows{kept} · "
+            f"{many(plan.steps, 'step')} of {many(plan.batch, 'row')} · {plan.epochs:g} epochs · "
+            f"{many(plan.examples, 'row')}{kept} · "
             f"{plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
         )
         lines.append(Content(said))
@@ -252,7 +260,7 @@ def scores_of(state: RunState) -> Content:
         Content.assemble(
             f"{each.subset.replace('_', ' '):<14}{each.base:>9.3f}{each.parent:>9.3f}",
             (f"{each.new:>9.3f}", "bold $text-success" if each.new <= each.parent else "bold $text-warning"),
-            (f"  {each.examples} rows", "dim"),
+            (f"  {many(each.examples, 'row')}", "dim"),
         )
         for each in state.scores
     ]
