@@ -11,12 +11,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
 from corpora.errors import LlamaTuiError
 from sessions.errors import Failure
+
+if TYPE_CHECKING:
+    from tui.output_wrap import Wrap
 
 PLAIN_WIDTH = 10_000
 """Columns of a table that goes into a file or a pipe: nothing is cut or wrapped."""
@@ -37,6 +40,7 @@ class Output:
         self._transient = 0
         self._progress_at = 0.0
         self._progress_text = ""
+        self._wrap: Wrap | None = None
 
     @property
     def out(self) -> TextIO:
@@ -75,7 +79,7 @@ class Output:
         """A line of the result; left out with `json`."""
         if not self.json:
             self._end_progress()
-            self.out.write(self._styled(_clean(text), style, self.out) + "\n")
+            self.out.write(self._styled(_fitted(_clean(text), self.out), style, self.out) + "\n")
             self.out.flush()
 
     def write(self, piece: str) -> None:
@@ -85,12 +89,38 @@ class Output:
             self.out.write(piece)
             self.out.flush()
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-        """Rows under headings; columns named in `right` are set flush right. Left out with `json`."""
+    def reply(self, piece: str) -> None:
+        """A piece of a reply, as `write`; on a terminal no word is broken at the edge. A line's end ends it whole."""
+        if not self.out.isatty():
+            self.write(piece)
+            return
+        if self._wrap is None:
+            from tui.output_wrap import Wrap
+
+            self._wrap = Wrap(self.width)
+        self.write(self._wrap.feed(piece))
+
+    def end_reply(self) -> None:
+        """The last line of a reply ends, with what was held back of it."""
+        self.reply("\n")
+        self._wrap = None
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        right: Sequence[str] = (),
+        wrapped: Sequence[str] = (),
+    ) -> None:
+        """Rows under headings; columns named in `right` are set flush right, those in `wrapped` take more lines.
+
+        Left out with `json`.
+        """
         if self.json:
             return
         self._end_progress()
-        self.out.write(table_text(columns, rows, right=right, width=self.width, colour=self._colour(self.out)))
+        text = table_text(columns, rows, right=right, wrapped=wrapped, width=self.width, colour=self._colour(self.out))
+        self.out.write(text)
         self.out.flush()
 
     # messages
@@ -98,7 +128,7 @@ class Output:
     def note(self, text: str, style: str = "") -> None:
         """A line for the person, beside the result."""
         self._end_progress()
-        self.err.write(self._styled(_clean(text), style, self.err) + "\n")
+        self.err.write(self._styled(_fitted(_clean(text), self.err), style, self.err) + "\n")
         self.err.flush()
 
     def problem(self, error: LlamaTuiError) -> None:
@@ -151,6 +181,7 @@ def table_text(
     rows: Iterable[Sequence[object]],
     *,
     right: Sequence[str] = (),
+    wrapped: Sequence[str] = (),
     width: int = 80,
     colour: bool = False,
 ) -> str:
@@ -164,7 +195,10 @@ def table_text(
     for column in columns:
         table.add_column(cell(column), justify="right" if column in right else "left", overflow="ellipsis")
     for row in rows:
-        table.add_row(*(cell("" if value is None else str(value)) for value in row))
+        cells = [cell("" if value is None else str(value)) for value in row]
+        for name, each in zip(columns, cells, strict=True):
+            each.no_wrap = name not in wrapped
+        table.add_row(*cells)
     console = Console(
         width=width, force_terminal=colour, no_color=not colour, color_system="standard" if colour else None
     )
@@ -200,6 +234,15 @@ def _half(text: str) -> bool:
 
 def _moves(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    """Broken at blanks where it goes to a terminal."""
+    if not stream.isatty():
+        return text
+    from tui.output_wrap import wrapped
+
+    return wrapped(text, shutil.get_terminal_size().columns)
 
 
 def _clean(text: str) -> str:

@@ -55,12 +55,12 @@ class Stacked:
             self._put(column, self._streams[column].flush())
             self._over[column] = True
         while self._now < len(self._over) and self._over[self._now]:
-            self._output.write("\n")
+            self._output.end_reply()
             self._next()
 
     def _put(self, column: int, text: str) -> None:
         if column == self._now:
-            self._output.write(text)
+            self._output.reply(text)
         else:
             self._waiting[column] += text
 
@@ -68,7 +68,7 @@ class Stacked:
         self._now += 1
         if self._now < len(self._headings):
             self._output.say(f"── {self._headings[self._now]} ──", "bold")
-            self._output.write(self._waiting[self._now])
+            self._output.reply(self._waiting[self._now])
 
 
 class SideBySide:

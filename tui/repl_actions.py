@@ -43,9 +43,9 @@ class ReplActions(ChatActions, LearnActions):
                     self.output.say(f"{name}: {', '.join(words)}")
             return
         rows = [(f"/{each.name} {each.usage}".rstrip(), each.help) for each in commands.COMMANDS]
-        self.output.table(("COMMAND", ""), rows)
+        self.output.table(("COMMAND", ""), rows, wrapped=("",))
         if self.session.surface.attended:
-            self.output.table(("KEY", ""), KEYS)
+            self.output.table(("KEY", ""), KEYS, wrapped=("",))
 
     async def quit(self, rest: str) -> None:
         """Leave after this line."""

@@ -122,7 +122,8 @@ class Session:
         finally:
             self._waits = False
             if self.chat.last is not None:
-                self.output.write(stream.flush() + "\n")
+                self.output.reply(stream.flush())
+                self.output.end_reply()
         if saved is not None:
             self._conclude(saved)
 
@@ -134,7 +135,7 @@ class Session:
                 self._say_dropped(event.dropped_exchanges)
             case Token(text=text, tokens=tokens):
                 self.used += tokens
-                self.output.write(stream.feed(text))
+                self.output.reply(stream.feed(text))
             case ColumnEnded(tokens=tokens, seconds=seconds):
                 self.rate = tokens / seconds if seconds else 0.0
 

@@ -78,11 +78,12 @@ async def _answer(call: Call, chat: Chat, prompt: str) -> int:
                         read = event
                         _say_dropped(call, event)
                     case Token(text=text):
-                        call.output.write(stream.feed(text))
+                        call.output.reply(stream.feed(text))
                     case Saved():
                         saved = event
     finally:
-        call.output.write(stream.flush() + "\n")
+        call.output.reply(stream.flush())
+        call.output.end_reply()
     return _end(call, saved, read)
 
 
