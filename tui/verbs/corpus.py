@@ -13,6 +13,7 @@ from corpora.dialog import Status
 from corpora.store import Branch, Store
 from corpora.transfer import ImportProgress, ImportReport, RefusedRow, export_file, import_files
 from tui.output import Output
+from tui.render import clean
 from tui.verbs.call import Call
 
 SHOWN = 50
@@ -127,7 +128,4 @@ def _to_stdout(output: Output, path: Path) -> None:
     """As it is into a pipe or file; cleaned onto a terminal. With `json` stdout is for the document."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            if output.terminal:
-                output.say(line.rstrip("\n"))
-            else:
-                output.write(line)
+            output.write(clean(line) if output.terminal else line)
