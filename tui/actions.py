@@ -154,7 +154,7 @@ class AppActions(RunActions):
         """Choose an earlier chat."""
         from tui.screens.history import HistoryScreen
 
-        await self.app.opened.wait()
+        await self.app.until_open()
         self._idle()
         chosen = await self.app.push_screen_wait(HistoryScreen(self.app.chat.store, rest))
         if chosen is not None:

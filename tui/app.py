@@ -6,6 +6,7 @@ The first frame waits for nothing: the store is opened and the host connected af
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gc
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from textual import events, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.notifications import Notify
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
@@ -56,6 +58,10 @@ def _palette() -> type[Provider]:
     return Palette
 
 
+OPENING = 10.0
+"""Seconds that a prompt or a command waits for the store."""
+
+
 def _chat() -> Screen[None]:
     return _screen("chat", "ChatScreen")
 
@@ -83,6 +89,10 @@ def _screen(module: str, name: str) -> Screen[None]:
 
 
 _SCREENS = Binding.Group("Screens", compact=True)
+
+
+TOAST_SECONDS = {"information": 3.0, "warning": 5.0, "error": 8.0}
+"""Longest times that a toast stands, by its kind."""
 
 
 class LlamaTuiApp(App[None]):
@@ -180,7 +190,7 @@ class LlamaTuiApp(App[None]):
         told = self.known(error)
         logger.info("told: %s", told)
         body = "\n".join(part for part in (told.data, told.remedy) if part)
-        self.notify(body or told.what, title=told.what if body else "", severity="error", timeout=12)
+        self.notify(body or told.what, title=told.what if body else "", severity="error")
 
     @work(exit_on_error=False)
     async def attempt(self, action: Callable[..., Awaitable[object]], *given: Any, **options: Any) -> None:
@@ -195,10 +205,18 @@ class LlamaTuiApp(App[None]):
         self.attempt(getattr(self.actions, name), "")
 
     def notify(self, message: str, **options: Any) -> None:
-        """Say something; never read as markup."""
+        """Say something, for at most its kind's seconds; never read as markup."""
+        longest = TOAST_SECONDS[options.get("severity", "information")]
+        options["timeout"] = min(options.get("timeout") or longest, longest)
         title = render.line(str(options.pop("title", "")))
         options.pop("markup", None)
         super().notify(render.clean(message), title=title, markup=False, **options)
+
+    def on_notify(self, message: Notify) -> None:
+        """A toast takes the place of the one of its kind before."""
+        for known in list(self._notifications):
+            if known.severity == message.notification.severity:
+                self._unnotify(known, refresh=False)
 
     async def use_adapter(self, adapter: str, *, strength: float | None = None) -> None:
         """Answer with `base` or `NAME/vN` from now on: loaded and probed first, then made current.
@@ -255,6 +273,11 @@ class LlamaTuiApp(App[None]):
         self._chat.adapter = self.adapter
         self.opened.set()
         self.tell(StoreOpened())
+
+    async def until_open(self) -> None:
+        """Wait for the store a while; where it cannot be opened, what needs it then says so."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.opened.wait(), OPENING)
 
     def action_do(self, name: str) -> None:
         """Run a command of the registry."""

@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, logging
 
-from sessions.demo import MODEL_DIR, learning, measure, vocabulary
+from sessions.demo import MODEL_DIR, learning, measure, unused, vocabulary
 from sessions.demo.material import Writer
 
 CARD = Path(__file__).parent / "card.md"
@@ -47,6 +47,8 @@ def _train(folder: Path, minutes: float, further: bool) -> None:
     dialogs = Writer(random.Random(time.time_ns() if further else SEED))
     peak = learning.FURTHER_PEAK if further else learning.PEAK
     steps = learning.train(model, iter(dialogs), tokenizer, minutes * 60, _say, peak=peak)
+    loosened = unused.loosen(model, tokenizer, iter(Writer(random.Random(SEED + 2))))
+    _say(f"{loosened} tokens that nothing here needs are made learnable")
     _save(model, folder)
     _say(f"{steps} steps in {minutes:.1f} minutes of processor time")
 

@@ -12,7 +12,7 @@ import pytest
 LIMIT_MIB = 512
 pytestmark = pytest.mark.slow
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from corpora.errors import LlamaTuiError
 from corpora.store import Store

@@ -132,13 +132,28 @@ async def test_errors_are_told_whole_and_others_go_to_the_log(tmp_path: Path) ->
 
 async def test_escape_clears_what_was_said(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
-        for key, mode in (("f2", "chat"), ("f3", "corpus")):
+        for key, mode in (
+            ("f2", "chat"),
+            ("f3", "corpus"),
+            ("f4", "train"),
+            ("f5", "adapters"),
+            ("f6", "compare"),
+        ):
             await it.pilot.press(key)
             await it.until(lambda mode=mode: it.app.current_mode == mode)
             it.app.report(AdapterNotFound("No such adapter."))
             await it.until(lambda: "No such adapter." in it.shown())
             await it.pilot.press("escape")
             await it.until(lambda: "No such adapter." not in it.shown())
+
+
+async def test_a_toast_takes_the_place_of_the_one_of_its_kind(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        for number in range(3):
+            it.app.notify(f"Told {number}.", timeout=60)
+            it.app.report(AdapterNotFound(f"Wrong {number}."))
+        await it.until(lambda: "Told 2." in it.shown() and "Wrong 2." in it.shown())
+        assert [known.timeout for known in it.app._notifications] == [3.0, 8.0]
 
 
 async def test_help_names_every_command_and_every_key(tmp_path: Path) -> None:

@@ -60,16 +60,22 @@ class Replying(ChatParts):
         if commands.is_command(message.text):
             self.prompt.put("")
             self._remember(message.text)
-            self.llama.attempt(commands.dispatch, message.text, self.llama.actions)
+            self.llama.attempt(self._command, message.text)
         else:
             self.llama.attempt(self.send, message.text)
+
+    async def _command(self, line: str) -> None:
+        """Run a slash command; one that is typed before the store is open waits for it."""
+        if commands.find(line[1:].split(maxsplit=1)[0]).name not in ("quit", "help"):
+            await self.llama.until_open()
+        await commands.dispatch(line, self.llama.actions)
 
     async def send(self, text: str, *, tags_allowed: bool = False) -> None:
         """Send a prompt at the end of the branch. Raises UsageError where a reply is being written.
 
         What is sent before the store is open waits for it.
         """
-        await self.llama.opened.wait()
+        await self.llama.until_open()
         self.start(self.llama.chat.send(text, tags_allowed=tags_allowed), text)
         self.prompt.put("")
         self._remember(text)

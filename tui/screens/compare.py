@@ -276,6 +276,8 @@ class CompareScreen(ModeScreen):
             await self.llama.client.cancel(self._asked)
         elif self.question.has_focus and self.comparison is not None:
             self.query_one(Answers).focus()
+        else:
+            self.llama.clear_notifications()
 
     # voting
 

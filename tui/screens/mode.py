@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from tui.widgets.keys_bar import KeysBar
@@ -21,6 +22,9 @@ class ModeScreen(Screen[None]):
     """
 
     MODE: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "clear_toasts", "Clear messages", show=False, id="toasts.clear")
+    ]
 
     @property
     def llama(self) -> LlamaTuiApp:
@@ -37,6 +41,10 @@ class ModeScreen(Screen[None]):
             bar.show()
         for keys in self.query(KeysBar):
             keys.show()
+
+    def action_clear_toasts(self) -> None:
+        """Nothing said stands in the way any more."""
+        self.llama.clear_notifications()
 
     def on_unmount(self) -> None:
         """Hear nothing more."""
