@@ -36,7 +36,7 @@ benchmarks: $(READY)
 
 # The pictures in the README.
 shots: $(READY)
-	$(BIN)/python -m tests.tui.shots docs/screens
+	$(BIN)/python -m tests.tui.shots docs/screens chat training compare corpus adapters --size 120x40
 
 demo-model: $(READY)
 	$(BIN)/python -m sessions.demo.make
