@@ -121,11 +121,11 @@ def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path)
 def test_held_out_rows_are_measured_and_not_trained(paths: Paths, model: Path) -> None:
     with opened(paths) as store:
         fill(store, 60)
-    found = done(paths, prepared(paths, model, Recipe(max_steps=10, evaluations=2, held_out=0.2)))
+    found = done(paths, prepared(paths, model, Recipe(max_steps=20, evaluations=2, held_out=0.2)))
     assert found.phase == "finished", found.failure
     plan = found.plan
     assert isinstance(plan, Planned) and plan.held_out > 2 and plan.examples + plan.held_out == 60
-    assert [event.step for event in of(paths, found.id, HeldOut)] == [5, 10]
+    assert [event.step for event in of(paths, found.id, HeldOut)] == [10, 20]
     lineage = Registry(paths).lineage("mine")
     assert lineage.held_out is not None and len(lineage.seen) == 60 and lineage.rows == plan.examples
     with opened(paths) as store:
