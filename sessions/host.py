@@ -202,11 +202,15 @@ async def _main(paths: Paths, model: str) -> None:
         engine: Engine = loader(model, paths, chosen)(progress)
         return engine
 
-    host = Host(paths, model, load, Workers(paths, chosen), chosen.keep_alive)
+    workers = Workers(paths, chosen)
+    host = Host(paths, model, load, workers, chosen.keep_alive)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.shut_down, "It was told to end.")
-    await host.serve(paths.socket(model))
+    try:
+        await host.serve(paths.socket(model))
+    finally:
+        await workers.close()  # also where another host had the place already
 
 
 def main() -> int:

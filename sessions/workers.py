@@ -35,6 +35,8 @@ class Worker:
     process: subprocess.Popen[bytes]
     run: str = ""
     kill_at: float = field(default=float("inf"))
+    oom_kills: int = field(default_factory=lambda: _oom_kills())  # noqa: PLW0108 (defined below)
+    """What the control group had counted when it was started."""
 
 
 class Workers:
@@ -134,9 +136,10 @@ class Workers:
     async def close(self) -> None:
         """End the waiting worker; running ones notice that the host ends, and write a checkpoint."""
         self._ahead = False
-        if self._waiting is not None:
-            self._waiting.process.kill()  # it holds nothing yet
-            await asyncio.to_thread(self._waiting.process.communicate)
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.process.kill()  # it holds nothing yet
+            await asyncio.to_thread(waiting.process.communicate)
         self._flag.set(False)  # not closed: a reply that is being stopped may still say that it ends
         self._flag_path.unlink(missing_ok=True)
 
@@ -175,7 +178,7 @@ class Workers:
             events.append(folder, events.RunCancelled())
         else:
             error = WorkerDied(
-                f"The training process ended without a word: {_cause(worker.process.returncode)}.",
+                f"The training process ended without a word: {_cause(worker)}.",
                 data="What was kept and earlier versions are untouched.",
                 remedy=f"`llama-tui runs resume {worker.run}` goes on from the last checkpoint, if one was written; "
                 f"{folder / 'worker.log'} has the details.",
@@ -199,18 +202,20 @@ def _has_ended(folder: Path) -> bool:
     return ended
 
 
-def _cause(code: int) -> str:
+def _cause(worker: Worker) -> str:
+    code = worker.process.returncode
     if code == -signal.SIGKILL:
-        return "the kernel killed it for memory" if _oom_kills() else "it was killed (signal 9), most likely for memory"
+        known = _oom_kills() > worker.oom_kills
+        return "the kernel killed it for memory" if known else "it was killed (signal 9), most likely for memory"
     if code < 0:
         return f"signal {-code} ({signal.strsignal(-code)})"
     return f"exit code {code}"
 
 
-def _oom_kills() -> bool:
-    """True where this control group has counted a kill for memory."""
+def _oom_kills() -> int:
+    """Kills for memory that this control group has counted; 0 where it cannot be known."""
     try:
         lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
     except OSError:
-        return False
-    return any(line.startswith("oom_kill ") and line.split()[1] != "0" for line in lines)
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -65,6 +65,9 @@ def measure() -> dict[str, float]:
             figures[f"key to paint while {name} streams, p50"] = times[len(times) // 2]
             figures[f"key to paint while {name} streams, p95"] = times[int(len(times) * 0.95)]
             figures[f"key to paint while {name} streams, max"] = times[-1]
+        times = sorted(while_training(paths))
+        figures["key to paint while the demo model writes and trains, p50"] = times[len(times) // 2]
+        figures["key to paint while the demo model writes and trains, p95"] = times[int(len(times) * 0.95)]
     return figures
 
 
@@ -119,6 +122,33 @@ def key_to_paint(paths: Paths, text: str) -> list[float]:
         terminal.press("escape")
         terminal.read(0.5)
     return times
+
+
+def while_training(paths: Paths) -> list[float]:
+    """The same with nothing faked: the demo model writes a wild reply while a run trains on 200 dialogs."""
+    rows = paths.home / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row(number)) + "\n" for number in range(200)))
+    subprocess.run([*program(), "corpus", "import", str(rows)], check=True, capture_output=True)
+    with app("demo") as terminal:
+        terminal.wait("demo", 60)
+        for line in ("/set temperature 5", "/set max_new_tokens 1900", "/train epochs=40"):
+            terminal.press(line, "enter")
+            terminal.read(1.0)
+        terminal.wait("loss", 90)
+        terminal.press("Go on", "enter")
+        terminal.wait("esc stops", 60)
+        times = [typed(terminal, KEYS[: place + 1]) for place in range(len(KEYS.rstrip()))]
+        assert "loss" in terminal.text
+        terminal.press("escape", "ctrl+q")
+        terminal.read(1.0)
+    subprocess.run([*program(), "host", "stop", "--force", "--model", "demo"], check=True, capture_output=True)
+    return times
+
+
+def row(number: int) -> dict[str, object]:
+    """A dialog to train on."""
+    asked, said = f"What is item {number}?", f"Item {number} is the one after {number - 1}."
+    return {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]}
 
 
 def typed(terminal: Terminal, so_far: str) -> float:
