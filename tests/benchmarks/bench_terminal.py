@@ -100,7 +100,7 @@ def app(model: str) -> Terminal:
 def first_frame(model: str) -> float:
     """Milliseconds from the start of the process to a whole screen with its footer."""
     with app(model) as terminal:
-        seconds = terminal.wait(lambda text: "Corpus" in text and "Help" in text)
+        seconds = terminal.wait(lambda text: "Corpus" in text and "all keys" in text)
         terminal.press("ctrl+q")
         terminal.wait_for_end()
     return seconds * 1000
