@@ -20,7 +20,7 @@ from corpora.files import written_whole
 from corpora.formats import hub
 from corpora.formats.form import Form, Kind, Refused
 from corpora.formats.tables import write_parquet
-from corpora.store import KEPT, Branch, Filter, ImportedDialog, Store
+from corpora.store import KEPT, Branch, Filter, ImportedDialog, PairFilter, Store
 from corpora.store.preferences import pair_key
 from corpora.store.values import copy_key
 
@@ -97,10 +97,13 @@ def export_file(
     format: str,
     where: Filter | None = None,
     *,
+    pairs: PairFilter = PairFilter(),
     force: bool = False,
     left_out: Callable[[Branch, str], None] | None = None,
 ) -> int:
     """Write what matches (what is kept, without `where`; for thumbs what is rejected, too); returns the rows.
+
+    Formats of preference pairs write those that match `pairs`.
 
     `.json` makes one array, anything else JSONL; `.gz` is packed. The file is whole or not there. A dialog
     that the format cannot express goes to `left_out`, or raises its DialogError without one.
@@ -108,7 +111,7 @@ def export_file(
     writer = _writer(format)
     if path.exists() and not force:
         raise UsageError(f"{path} exists.", data="Nothing was written.", remedy="Name another file, or use --force.")
-    rows = _rows(store, writer, where, left_out)
+    rows = _rows(store, writer, where, pairs, left_out)
     with written_whole(path) as file:
         if format == "parquet":
             return write_parquet(rows, file)
@@ -209,7 +212,7 @@ def push_to_hub(
     store: Store, name: str, format: str = "messages", where: Filter | None = None, *, private: bool = True
 ) -> int:
     """Put what `export_file` would write up as a data set of the hub; returns the rows."""
-    return hub.push(_rows(store, _writer(format), where, None), name, private=private)
+    return hub.push(_rows(store, _writer(format), where, PairFilter(), None), name, private=private)
 
 
 def _is_on_hub(path: Path) -> bool:
@@ -247,10 +250,14 @@ def _writer(format: str) -> Form:
 
 
 def _rows(
-    store: Store, writer: Form, where: Filter | None, left_out: Callable[[Branch, str], None] | None
+    store: Store,
+    writer: Form,
+    where: Filter | None,
+    pairs: PairFilter,
+    left_out: Callable[[Branch, str], None] | None,
 ) -> Iterator[dict[str, Any]]:
     if writer.write_pair is not None:
-        for pair in _pairs(store):
+        for pair in _pairs(store, pairs):
             yield writer.write_pair(pair)
     if writer.write is None:
         return
@@ -279,11 +286,11 @@ def _branches(store: Store, where: Filter, alone: bool) -> Iterator[Branch]:
                 yield Branch(branch.exchanges[:number], frozenset((exchange.id,)))
 
 
-def _pairs(store: Store) -> Iterator[Preference]:
-    """All pairs, the oldest first."""
-    total = store.count_preferences()
+def _pairs(store: Store, where: PairFilter) -> Iterator[Preference]:
+    """Matching pairs, the oldest first."""
+    total = store.count_preferences(where)
     for start in range(0, total, BATCH):
-        yield from store.preferences(BATCH, start, oldest_first=True)
+        yield from store.preferences(BATCH, start, where=where, oldest_first=True)
 
 
 def _write(rows: Iterable[dict[str, Any]], file: BinaryIO, array: bool) -> int:

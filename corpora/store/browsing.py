@@ -14,6 +14,10 @@ ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC"
 COMMON = 15_000
 DAY = 86_400.0
 _MANY = "SELECT count(*) FROM (SELECT 1 FROM exchange_text WHERE exchange_text MATCH ? LIMIT ?)"
+_LEARNED = (
+    "SELECT adapter, count(*) FROM (SELECT trained.adapter, trained.at FROM trained JOIN exchanges"
+    " ON id = exchange_id WHERE at >= edited) GROUP BY adapter ORDER BY max(at) DESC"
+)
 _SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
 
 
@@ -87,6 +91,14 @@ class BrowsingPart(IndexingPart):
     def scripts(self) -> dict[str, int]:
         """Scripts of the replies and how many are in each."""
         return dict(self._read("SELECT script, count(*) FROM exchanges GROUP BY script ORDER BY 2 DESC, 1"))
+
+    def learned(self) -> dict[str, int]:
+        """Versions and how many exchanges each has seen as they stand, the newest version first."""
+        return dict(self._read(_LEARNED))
+
+    def ratings(self) -> dict[int, int]:
+        """Stars (1 to 5) in use and how many exchanges have them."""
+        return dict(self._read("SELECT rating, count(*) FROM exchanges WHERE rating IS NOT NULL GROUP BY rating"))
 
     def lengths(self, bars: int = 20) -> list[Bar]:
         """Histogram of the characters of prompt and reply; the last bar holds all longer ones, too."""

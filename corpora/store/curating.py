@@ -102,11 +102,11 @@ class CuratingPart(PreferencePart):
         """Replace the note."""
         self._set([exchange_id], "note", clean(note), "change of a note")
 
-    def rate(self, exchange_id: int, rating: int | None) -> None:
-        """1 to 5, or None."""
+    def rate(self, exchange_ids: Sequence[int], rating: int | None) -> None:
+        """1 to 5 stars, or None for no rating. Raises UsageError for any other."""
         if rating is not None and not 1 <= rating <= 5:
-            raise UsageError(f"A rating is 1 to 5, not {rating}.")
-        self._set([exchange_id], "rating", rating, "rating")
+            raise UsageError(f"A rating is 1 to 5, not {rating}.", remedy="0 takes a rating away.")
+        self._set(exchange_ids, "rating", rating, "rating")
 
     def undo(self) -> str | None:
         """Take the last action back; returns what it was in words, or None where there is none."""

@@ -10,11 +10,16 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from corpora.store.values import Filter
+from corpora.store.values import Filter, PairFilter
 
 _WORD = re.compile(r'"([^"]+)"?|(\S+)')
 _SEEN = "SELECT 1 FROM trained WHERE exchange_id = exchanges.id AND at >= exchanges.edited"
 _LIKE = "prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"
+# Of the dialog only what was said: every one holds the words `role` and `content`.
+_PAIR_LIKE = (
+    "chosen LIKE ? ESCAPE '\\' OR rejected LIKE ? ESCAPE '\\' OR CASE WHEN json_valid(dialog) THEN EXISTS"
+    " (SELECT 1 FROM json_each(dialog) WHERE json_extract(value, '$.content') LIKE ? ESCAPE '\\') END"
+)
 MOST_GRAMS = 24
 
 
@@ -60,6 +65,18 @@ def condition_of(where: Filter, common: Collection[str] = ()) -> tuple[str, list
     return " AND ".join(conditions), values
 
 
+def pair_condition_of(where: PairFilter) -> tuple[str, list[object]]:
+    """The same for preference pairs, which are few enough to be looked at one by one."""
+    conditions, values = ["1"], list[object]()
+    if where.sources:
+        conditions.append(f"source IN ({_marks(where.sources)})")
+        values += where.sources
+    for word in words_of(where.text):
+        conditions.append(f"({' OR '.join([_PAIR_LIKE] * len(word.patterns))})")
+        values += [pattern for pattern in word.patterns for _ in range(3)]
+    return " AND ".join(conditions), values
+
+
 def _listed(where: Filter) -> list[tuple[str, list[object]]]:
     """Fields with several allowed values."""
     found: list[tuple[str, list[object]]] = []
@@ -77,7 +94,6 @@ def _bounded(where: Filter) -> list[tuple[str, list[object]]]:
         ("created < ?", where.until),
         ("length >= ?", where.shortest),
         ("length <= ?", where.longest),
-        ("rating = ?", where.rating),
         ("conversation_id = ?", where.conversation_id),
         ("adapter = ?", where.adapter or None),
         (f"EXISTS ({_SEEN} AND adapter = ?)", where.trained_in or None),
@@ -86,13 +102,21 @@ def _bounded(where: Filter) -> list[tuple[str, list[object]]]:
 
 
 def _told(where: Filter) -> list[tuple[str, list[object]]]:
-    """Yes-or-no fields."""
+    """Yes-or-no fields, and the rating."""
     found: list[tuple[str, list[object]]] = []
+    if where.rating is not None:
+        found.append(_rated(*where.rating))
     if where.corrected is not None:
         found.append((f"original IS {'NOT ' if where.corrected else ''}NULL", []))
     if where.trained is not None:
         found.append((f"{'' if where.trained else 'NOT '}EXISTS ({_SEEN})", []))
     return found
+
+
+def _rated(fewest: int, most: int) -> tuple[str, list[object]]:
+    """Rows without a rating are not in the index, so they are asked for only where they are wanted."""
+    stars: tuple[str, list[object]] = ("rating BETWEEN ? AND ?", [fewest, most])
+    return stars if fewest else (f"(rating IS NULL OR {stars[0]})", stars[1])
 
 
 def _said(where: Filter, common: Collection[str]) -> list[tuple[str, list[object]]]:

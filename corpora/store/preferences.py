@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from corpora.dialog import Preference, Verdict, Vote
-from corpora.errors import StoreError
+from corpora.errors import StoreError, UsageError
 from corpora.store.connection import Connection
-from corpora.store.rows import PREFERENCE, VERDICT, clean, dialog_json, preference_of, verdict_of
+from corpora.store.matching import pair_condition_of
+from corpora.store.rows import (
+    PREFERENCE,
+    VERDICT,
+    clean,
+    dialog_json,
+    preference_of,
+    readable_pairs,
+    verdict_of,
+)
 from corpora.store.undoing import Steps
-from corpora.store.values import content_key, copy_key
+from corpora.store.values import PairFilter, content_key, copy_key
 
 
 class PreferencePart(Connection):
@@ -49,15 +58,39 @@ class PreferencePart(Connection):
         """All votes, the newest first."""
         return [verdict_of(row) for row in self._read(f"SELECT {VERDICT} FROM verdicts ORDER BY id DESC")]
 
-    def preferences(self, limit: int = 1000, offset: int = 0, *, oldest_first: bool = False) -> list[Preference]:
-        """Pairs, the newest first without `oldest_first`."""
+    def preferences(
+        self, limit: int = 1000, offset: int = 0, *, where: PairFilter = PairFilter(), oldest_first: bool = False
+    ) -> list[Preference]:
+        """Pairs that match, the newest first without `oldest_first`; damaged ones are left to `Store.verify`."""
+        condition, values = pair_condition_of(where)
         order = "id" if oldest_first else "id DESC"
-        rows = self._read(f"SELECT {PREFERENCE} FROM preferences ORDER BY {order} LIMIT ? OFFSET ?", (limit, offset))
-        return [preference_of(row) for row in rows]
+        rows = self._read(
+            f"SELECT {PREFERENCE} FROM preferences WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?",
+            (*values, limit, offset),
+        )
+        return readable_pairs(rows)
 
-    def count_preferences(self) -> int:
-        """How many pairs there are."""
-        return int(self._one("SELECT count(*) FROM preferences"))
+    def count_preferences(self, where: PairFilter = PairFilter()) -> int:
+        """How many pairs match."""
+        condition, values = pair_condition_of(where)
+        return int(self._one(f"SELECT count(*) FROM preferences WHERE {condition}", values))
+
+    def preference_ids(self, where: PairFilter = PairFilter()) -> list[int]:
+        """The ids of all pairs that match, the oldest first."""
+        condition, values = pair_condition_of(where)
+        return [row[0] for row in self._read(f"SELECT id FROM preferences WHERE {condition} ORDER BY id", values)]
+
+    def preference_sources(self) -> dict[str, int]:
+        """Where pairs come from and how many each, the most first."""
+        return dict(self._read("SELECT source, count(*) FROM preferences GROUP BY source ORDER BY 2 DESC, 1"))
+
+    def vote_of(self, preference_id: int) -> Verdict | None:
+        """The vote that a pair was made of; None where it was something else."""
+        found = self._read(
+            f"SELECT {VERDICT} FROM verdicts WHERE id = (SELECT verdict_id FROM preferences WHERE id = ?)",
+            (preference_id,),
+        )
+        return verdict_of(found[0]) if found else None
 
     def add_preferences(self, pairs: Iterable[Preference]) -> int:
         """Add pairs that are not there yet; returns how many were new."""
@@ -71,27 +104,43 @@ class PreferencePart(Connection):
         return int(self._one(f"SELECT count(*) FROM preferences WHERE key IN ({marks})", keys))
 
     def edit_preference(self, preference_id: int, chosen: str, rejected: str) -> Preference:
-        """Change both replies of a pair. One action that `undo` takes back."""
+        """Change the replies of a pair. One action that `undo` takes back.
+
+        Raises UsageError where they would be equal, one empty, or the pair the same as another.
+        """
+        return self._change(preference_id, "change of a pair", lambda pair: (chosen, rejected))
+
+    def swap_preference(self, preference_id: int) -> Preference:
+        """Choose the rejected reply instead. One action that `undo` takes back; raises UsageError as a change does."""
+        return self._change(preference_id, "swap of a pair", lambda pair: (pair.rejected, pair.chosen))
+
+    def remove_preferences(self, preference_ids: Sequence[int]) -> None:
+        """Remove pairs. One action that `undo` takes back."""
+        with self._write() as db:
+            count = len(preference_ids)
+            steps = Steps(db, "removal of a pair" if count == 1 else f"removal of {count:,} pairs")
+            for preference_id in preference_ids:
+                _current(db, preference_id)
+                steps.will_remove("preferences", preference_id)
+                db.execute("DELETE FROM preferences WHERE id = ?", (preference_id,))
+            steps.save()
+
+    def _change(self, preference_id: int, label: str, replies: Callable[[Preference], tuple[str, str]]) -> Preference:
         with self._write() as db:
             pair = _current(db, preference_id)
-            steps = Steps(db, "change of a pair")
-            steps.will_change("preferences", preference_id, ("key", "chosen", "rejected"))
+            chosen, rejected = replies(pair)
             changed = replace(pair, chosen=clean(chosen), rejected=clean(rejected))
+            if changed == pair:
+                return pair
+            _refuse_unfit(db, changed)
+            steps = Steps(db, label)
+            steps.will_change("preferences", preference_id, ("key", "chosen", "rejected"))
             db.execute(
-                "UPDATE OR IGNORE preferences SET key = ?, chosen = ?, rejected = ? WHERE id = ?",
+                "UPDATE preferences SET key = ?, chosen = ?, rejected = ? WHERE id = ?",
                 (pair_key(changed), changed.chosen, changed.rejected, preference_id),
             )
             steps.save()
-            return _current(db, preference_id)
-
-    def remove_preference(self, preference_id: int) -> None:
-        """Remove a pair. One action that `undo` takes back."""
-        with self._write() as db:
-            _current(db, preference_id)
-            steps = Steps(db, "removal of a pair")
-            steps.will_remove("preferences", preference_id)
-            db.execute("DELETE FROM preferences WHERE id = ?", (preference_id,))
-            steps.save()
+            return changed
 
 
 def insert_pair(db: sqlite3.Connection, pair: Preference, verdict_id: int | None = None) -> int | None:
@@ -116,6 +165,25 @@ def insert_pair(db: sqlite3.Connection, pair: Preference, verdict_id: int | None
 def pair_key(pair: Preference) -> str:
     """A hash of a pair's content."""
     return copy_key(content_key([dialog_json(pair.dialog), clean(pair.chosen), clean(pair.rejected)]), pair.copy)
+
+
+def _refuse_unfit(db: sqlite3.Connection, pair: Preference) -> None:
+    """Raises UsageError for a changed pair that says nothing, or nothing new."""
+    if not pair.chosen.strip() or not pair.rejected.strip():
+        raise UsageError("A pair needs a chosen and a rejected reply.", data="Nothing was changed.")
+    if pair.chosen.strip() == pair.rejected.strip():
+        raise UsageError(
+            "Chosen and rejected would be the same reply.",
+            data="Nothing was changed.",
+            remedy="Make them differ, or remove the pair.",
+        )
+    same = db.execute("SELECT id FROM preferences WHERE key = ? AND id <> ?", (pair_key(pair), pair.id)).fetchone()
+    if same is not None:
+        raise UsageError(
+            f"The pair would be the same as pair {same[0]}.",
+            data="Nothing was changed.",
+            remedy="Remove one of the two instead.",
+        )
 
 
 def _pair_of(verdict: Verdict) -> Preference | None:

@@ -54,6 +54,17 @@ def readable(rows: list[Any]) -> list[Exchange]:
     return found
 
 
+def readable_pairs(rows: list[Any]) -> list[Preference]:
+    """The pairs of those rows that can be read."""
+    found = []
+    for row in rows:
+        try:
+            found.append(preference_of(row))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
 def conversation_of(row: Any) -> Conversation:
     """Out of CONVERSATION and the count of its exchanges."""
     return Conversation(*row)

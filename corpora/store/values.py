@@ -18,6 +18,7 @@ class Filter:
 
     `text` is searched in prompts and replies: all of its words must occur, "words in quotes" in that order.
     `trained_in` is a version (`NAME/vN`) that has seen the exchange as it stands; lengths are characters.
+    `rating` is the fewest and the most stars, 0 for none.
     """
 
     text: str = ""
@@ -33,11 +34,19 @@ class Filter:
     shortest: int | None = None
     longest: int | None = None
     trained_in: str = ""
-    rating: int | None = None
+    rating: tuple[int, int] | None = None
     conversation_id: int | None = None
 
 
 KEPT = Filter(statuses=(Status.KEPT,))
+
+
+@dataclass(frozen=True, slots=True)
+class PairFilter:
+    """Which preference pairs to show: all words of `text` in the dialog or a reply; one of `sources`."""
+
+    text: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

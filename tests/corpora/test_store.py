@@ -82,7 +82,7 @@ def test_what_does_not_exist_is_said(store: Store) -> None:
     with pytest.raises(UsageError):
         store.page(order="sideways")
     with pytest.raises(UsageError):
-        store.rate(exchange.id, 6)
+        store.rate([exchange.id], 6)
 
 
 def test_a_correction_keeps_the_first_original_and_makes_one_pair(store: Store) -> None:
@@ -123,10 +123,10 @@ def test_undo_takes_every_action_back_many_deep(store: Store) -> None:
         lambda: store.set_tags([first.id, second.id], ["x", "y", "x"]),
         lambda: store.edit_prompt(first.id, "A"),
         lambda: store.set_note(second.id, "note"),
-        lambda: store.rate(second.id, 4),
+        lambda: store.rate([second.id], 4),
         lambda: store.add_verdict(Verdict((Message("user", "q"),), "l", "r", "base", "me/v1", Vote.LEFT, True)),
         lambda: store.edit_preference(store.preferences()[0].id, "lll", "r"),
-        lambda: store.remove_preference(store.preferences()[0].id),
+        lambda: store.remove_preferences([store.preferences()[0].id]),
         lambda: store.set_status_where(Filter(tags=("x",)), Status.REJECTED),
     ]
     states = []
@@ -237,7 +237,7 @@ def test_filters_and_orders(store: Store) -> None:
     first, second = chat(store, ("a" * 10, "b"), ("c", "d"), status=None)
     store.add_dialogs([imported(("你好吗", "我很好"), source="zh.json")], Status.DEFERRED)
     store.set_tags([second.id], ["work"])
-    store.rate(first.id, 5)
+    store.rate([first.id], 5)
     store.correct(second.id, "long " * 20)
     ids = {each.source: each.id for each in store.page()}
     third = ids["zh.json"]
@@ -250,7 +250,8 @@ def test_filters_and_orders(store: Store) -> None:
         Filter(scripts=("han",)): [third],
         Filter(shortest=50): [second.id],
         Filter(longest=8): [third],
-        Filter(rating=5): [first.id],
+        Filter(rating=(5, 5)): [first.id],
+        Filter(rating=(0, 0)): [third, second.id],
         Filter(adapter="base"): [second.id, first.id],
         Filter(conversation_id=first.conversation_id): [second.id, first.id],
         Filter(since=1e12): [],

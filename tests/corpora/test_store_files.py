@@ -62,7 +62,7 @@ def test_an_older_schema_is_backed_up_and_migrated(tmp_path: Path, monkeypatch: 
     with Store(path) as store:
         assert len(store.page()) == 3
     monkeypatch.undo()
-    (backup,) = (tmp_path / "backups").glob("corpus-*-v1.db")
+    (backup,) = (tmp_path / "backups").glob(f"corpus-*-v{len(scripts)}.db")
     with Store(backup) as old:
         assert not old.read_only
         assert len(old.page()) == 3
