@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
-from corpora.store.indexing import IndexingPart
-from corpora.store.matching import condition_of, words_of
+from corpora.store.matching import condition_of
+from corpora.store.planning import PlanningPart
+from corpora.store.searching import words_of
 from corpora.store.values import Bar, Filter, Stats
 
 ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
-COMMON = 15_000
 DAY = 86_400.0
-_MANY = "SELECT count(*) FROM (SELECT 1 FROM exchange_text WHERE exchange_text MATCH ? LIMIT ?)"
 _LEARNED = (
     "SELECT adapter, count(*) FROM (SELECT trained.adapter, trained.at FROM trained JOIN exchanges"
     " ON id = exchange_id WHERE at >= edited) GROUP BY adapter ORDER BY max(at) DESC"
@@ -21,20 +20,15 @@ _LEARNED = (
 _SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
 
 
-class BrowsingPart(IndexingPart):
+class BrowsingPart(PlanningPart):
     """Pages and counts."""
 
-    def _condition(self, where: Filter) -> tuple[str, list[object]]:
-        """A word that very many exchanges hold is found sooner by looking at them than through the index."""
-        if where.text:
-            self.index_in_background()
-        queries = [word.query for word in words_of(where.text) if word.query]
-        common = [query for query in queries if self._one(_MANY, (query, COMMON)) == COMMON]
-        return condition_of(where, common)
+    def _condition(self, where: Filter, *, counting: bool = False) -> tuple[str, list[object]]:
+        return condition_of(where, self._plan(words_of(where.text), counting=counting))
 
     def count(self, where: Filter = Filter()) -> int:
         """How many exchanges match."""
-        condition, values = self._condition(where)
+        condition, values = self._condition(where, counting=True)
         return int(self._one(f"SELECT count(*) FROM exchanges WHERE {condition}", values))
 
     def page(
@@ -43,6 +37,7 @@ class BrowsingPart(IndexingPart):
         """A page of matches; `order` is newest, oldest, longest or shortest."""
         if order not in ORDERS:
             raise UsageError(f"There is no order {order!r:.40}.", remedy=f"Use one of {', '.join(ORDERS)}.")
+        self.index_in_background()
         condition, values = self._condition(where)
         by = ORDERS[order]
         # The ids first: an offset then skips index entries, not rows with their texts.

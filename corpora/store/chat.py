@@ -8,9 +8,9 @@ import time
 from corpora.dialog import Conversation, Exchange, Finish
 from corpora.errors import StoreError
 from corpora.scripts import script_of
-from corpora.store.indexing import IndexingPart
-from corpora.store.matching import words_of
+from corpora.store.planning import PlanningPart
 from corpora.store.rows import CONVERSATION, EXCHANGE, clean, conversation_of, exchange_of, readable
+from corpora.store.searching import found_by, words_of
 
 TITLE_LENGTH = 60
 INDEX_AT_ONCE = 50
@@ -26,7 +26,7 @@ WITH RECURSIVE above (id) AS (
 )"""
 
 
-class ChatPart(IndexingPart):
+class ChatPart(PlanningPart):
     """Conversations and the exchanges in them."""
 
     def start_conversation(self, title: str = "", source: str = "chat") -> Conversation:
@@ -139,7 +139,7 @@ class ChatPart(IndexingPart):
         `imported` lists imported dialogs instead.
         """
         where, values = f"key IS {'NOT ' if imported else ''}NULL", []
-        for condition, more in _found_by(search):
+        for condition, more in self._found_by(search):
             where += f" AND {condition}"
             values += more
         rows = self._read(
@@ -147,6 +147,15 @@ class ChatPart(IndexingPart):
             (*values, limit, offset),
         )
         return [conversation_of(row) for row in rows]
+
+    def _found_by(self, search: str) -> list[tuple[str, list[object]]]:
+        """For each word: in the title, or in a prompt or reply."""
+        found: list[tuple[str, list[object]]] = []
+        for word in words_of(search):
+            condition, values = found_by([word], self._plan([word]))
+            said = f"id IN (SELECT conversation_id FROM exchanges WHERE {condition})"
+            found.append((f"(title LIKE ? ESCAPE '\\' OR {said})", [word.patterns[0], *values]))
+        return found
 
     def conversation(self, conversation_id: int) -> Conversation:
         """Raises StoreError where there is none."""
@@ -164,16 +173,6 @@ class ChatPart(IndexingPart):
         """Give a chat another title."""
         with self._write() as db:
             db.execute("UPDATE conversations SET title = ? WHERE id = ?", (clean(title), conversation_id))
-
-
-def _found_by(search: str) -> list[tuple[str, list[object]]]:
-    """For each word: in the title, or in a prompt or reply."""
-    found: list[tuple[str, list[object]]] = []
-    for word in words_of(search):
-        condition, values = word.condition()
-        said = f"id IN (SELECT conversation_id FROM exchanges WHERE {condition})"
-        found.append((f"(title LIKE ? ESCAPE '\\' OR {said})", [word.patterns[0], *values]))
-    return found
 
 
 def _place(db: sqlite3.Connection, conversation_id: int, parent_id: int | None) -> str:

@@ -194,6 +194,9 @@ def in_words(path: Path) -> Iterator[None]:
     """SQLite's errors as StoreError: what happened, what it means for the data, what to do."""
     try:
         yield
+    except UnicodeDecodeError as error:
+        # SQLite quotes the damaged schema in its message, which then is no text.
+        raise _damaged(path, "its schema cannot be read") from error
     except (sqlite3.Error, OSError) as error:
         raise _explained(path, error) from error
 

@@ -6,13 +6,16 @@ A search finds exchanges that are not indexed yet, too, only slower; the first o
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from corpora.errors import StoreError
 from corpora.store.reading import ReadingPart
 
 SLICE = 200
-PAUSE_SECONDS = 0.02
+PAUSE_SECONDS = 0.01
+# While someone searches, their next letter comes before the next slice.
+QUIET_SECONDS = 0.25
 _WAITING = "SELECT ifnull(max(id), 0) > (SELECT upto FROM indexed) FROM exchanges"
 _NEXT = "SELECT id FROM exchanges WHERE id > (SELECT upto FROM indexed) ORDER BY id LIMIT ?"
 
@@ -23,6 +26,7 @@ class IndexingPart(ReadingPart):
     def __init__(self, path: Path) -> None:
         self._stop = threading.Event()
         self._indexer: threading.Thread | None = None
+        self._searched = 0.0
         super().__init__(path)
 
     def close(self) -> None:
@@ -39,7 +43,7 @@ class IndexingPart(ReadingPart):
         with self._write() as db:
             last = max((row[0] for row in db.execute(_NEXT, (limit,))), default=0)
             db.execute(
-                "INSERT INTO exchange_text (rowid, prompt, reply) SELECT id, prompt, reply FROM exchanges"
+                "INSERT INTO exchange_text (rowid, prompt, reply) SELECT id, prompt, reply FROM searched_text"
                 " WHERE id > (SELECT upto FROM indexed) AND id <= ?",
                 (last,),
             )
@@ -55,10 +59,13 @@ class IndexingPart(ReadingPart):
             self._indexer = threading.Thread(target=self._index_all, name="index", daemon=True)
             self._indexer.start()
 
+    def _pause(self) -> float:
+        return QUIET_SECONDS if time.monotonic() - self._searched < QUIET_SECONDS else PAUSE_SECONDS
+
     def _index_all(self) -> None:
         """Until nothing waits or the store is closed. What stops it here stops the next save, and is told there."""
         try:
-            while not self._stop.wait(PAUSE_SECONDS) and self.index_pending(SLICE):
+            while not self._stop.wait(self._pause()) and self.index_pending(SLICE):
                 pass
         except StoreError:
             return
