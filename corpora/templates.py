@@ -1,8 +1,10 @@
-"""Models that are not Llama 2: their tokenizer's own chat template, or a plain form, behind the same functions.
+"""Models that are not Llama 2: their own chat template, or a plain form, behind the same functions.
 
-Llama 2 is: no tokenizer of transformers' kind at all, a template with `[INST]` and `<<SYS>>` in it, or no
-template and a vocabulary with `<s>`, `</s>` and byte fallback. The plain form, for a tokenizer without a
-template, is
+Which form a model has is decided here (`template_of`) and nowhere else:
+
+- with a chat template: Llama 2's form where the template is Llama 2's (`[INST]` and `<<SYS>>`), else the template;
+- without one: Llama 2's form for a vocabulary of Llama's make (`<s>`, `</s>`, byte fallback), unless the
+  model is a base model by its name (`Llama-2-7b-hf`) or of another architecture; these have the plain form:
 
     {BOS}{system}
 
@@ -17,29 +19,41 @@ with an empty line between exchanges. Trained are the kept replies and the speci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from corpora.dialog import Dialog, Example, Message, messages, turns
 from corpora.errors import DialogError, TagsInContent
+from corpora.model_tokenizer import NAMED, ModelTokenizer
 from corpora.tokens import Tokenizer
 
-Render: TypeAlias = Callable[[list[dict[str, str]], bool], str]
+Said: TypeAlias = list[dict[str, str]]
+Render: TypeAlias = Callable[[Said, bool], str]
 USER, ASSISTANT = "### User:\n", "### Assistant:\n"
+LLAMA_2, OWN, PLAIN = "Llama 2", "own chat template", "plain"
+KEPT_TEXTS = 256
+"""Beginnings of dialogs whose ids are remembered, so that a turn encodes what is new alone."""
+_BASE = re.compile(r"llama[-_]?(?:2[-_])?\d+b(?:[-_]hf)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
 class Template:
     """Encodes dialogs in a form that renders as text.
 
-    What chat sends is, by the way it is made, the beginning of what training sees: both encode the dialog
-    turn by turn, and a turn never changes the ids before it.
+    What chat sends is, by the way it is made, the beginning of what training sees: the text is cut where
+    each reply begins, and what comes after a cut never changes the ids before it.
     """
 
-    render: Render
-    backend: Any
-    special: tuple[str, ...]
+    def __init__(self, name: str, render: Render, backend: Any, named: Mapping[str, str]) -> None:
+        self.name = name
+        self._render = render
+        added = list(backend.get_added_tokens_decoder().values())
+        self.special = _distinct([*named.values(), *(str(token.content) for token in added if token.special)])
+        marks = _distinct([*self.special, *(str(token.content) for token in added)])
+        self._marks = frozenset(backend.token_to_id(mark) for mark in marks)
+        self._end = rf"\s*(?:{'|'.join(map(re.escape, marks))})" if marks else r"(?!)"
+        self._ids = lru_cache(KEPT_TEXTS)(lambda text: list(backend.encode(text, add_special_tokens=False).ids))
 
     def encode(self, dialog: Dialog, *, awaiting: bool) -> Example:
         """Ids and mask; `awaiting` asks for the next reply, else the dialog ends with one.
@@ -53,55 +67,68 @@ class Template:
             raise DialogError(f"{'A prompt' if awaiting else 'An example'} ends with a message of the other side.")
         for each in said:
             self._refuse_special(each)
-        ids: list[int] = []
-        trained: list[bool] = []
-        before = ""
-        for number, each in enumerate(said):
-            if each.role != "assistant" and number + 1 < len(said) and said[number + 1].role != "assistant":
-                continue
-            text = self._text(said[: number + 1], awaiting=each.role == "user")
-            new = self._ids_after(before, text, ids)
-            ids += new
-            trained += self._mask(new, each)
-            before = text
-        return Example(ids, trained)
+        text, spans = self._laid_out(said, awaiting)
+        example, start = Example(), 0
+        for end, trained in spans:
+            new = self._ids_after(text, start, end, example.ids)
+            example.ids.extend(new)
+            example.trained.extend([trained] * len(new))
+            start = end
+        return example
 
     def ends(self) -> tuple[int, ...]:
-        """Ids with which a reply ends in this form."""
-        example = self.encode([Message("user", "a"), Message("assistant", "b")], awaiting=False)
+        """Ids with which a reply ends in this form; none where it cannot be told."""
+        try:
+            example = self.encode([Message("user", "a"), Message("assistant", "b")], awaiting=False)
+        except DialogError:
+            return ()
         last = [token for token, trained in zip(example.ids, example.trained, strict=True) if trained][-1]
-        return (last,) if self._is_special(last) else ()
+        return (last,) if last in self._marks else ()
 
-    def _text(self, said: Sequence[Message], *, awaiting: bool) -> str:
-        text = self.render([{"role": each.role, "content": each.content} for each in said], awaiting)
-        if not text:
-            raise DialogError("The model's chat template gives no text for this dialog.")
-        return text
-
-    def _ids_after(self, before: str, text: str, ids: list[int]) -> list[int]:
-        """Ids of what a text adds to the one before it, encoded together where that keeps the ids before."""
-        if not text.startswith(before):
+    def _laid_out(self, said: Sequence[Message], awaiting: bool) -> tuple[str, list[tuple[int, bool]]]:
+        """The text, and where its parts end: up to a reply, the reply with its end, up to the next …"""
+        asked = [place for place, each in enumerate(said) if each.role == "user"]
+        prompts = [self._text(said[: place + 1], awaiting=True) for place in asked]
+        self._refuse_lost_system(said, prompts[0])
+        text = prompts[-1] if awaiting else self._text(said, awaiting=False)
+        if not all(text.startswith(prompt) for prompt in prompts):
             raise DialogError(
                 "The model's chat template changes what was said before when a message is added.",
                 remedy="Use a model with another template; replies could not be told from prompts.",
             )
-        whole = self._ids(text)
+        starts = [len(prompt) for prompt in prompts]
+        spans = [(starts[0], False)]
+        for place, start, after in zip(asked, starts, [*starts[1:], len(text)], strict=True):
+            if place + 1 < len(said):
+                end = start + self._reply_end(text[start:after], said[place + 1].content.strip())
+                spans += [(end, said[place + 1].kept), (after, False)]
+        return text, spans
+
+    def _text(self, said: Sequence[Message], *, awaiting: bool) -> str:
+        text = self._render([{"role": each.role, "content": each.content} for each in said], awaiting)
+        if not text:
+            raise DialogError("The model's chat template gives no text for this dialog.")
+        return text
+
+    def _reply_end(self, text: str, reply: str) -> int:
+        """Where a reply and the special token after it end, in a text that goes on with the next prompt."""
+        whole = re.search(re.escape(reply) + self._end, text)
+        if whole:
+            return whole.end()
+        if reply and reply in text:
+            return text.index(reply) + len(reply)
+        cut = re.search(self._end, text)
+        if cut is None:
+            raise DialogError("The model's chat template rewrites replies; they could not be told from prompts.")
+        return cut.end()
+
+    def _ids_after(self, text: str, start: int, end: int, ids: list[int]) -> list[int]:
+        """Ids of a part of a text, encoded with all before it where that keeps the ids before."""
+        whole: list[int] = self._ids(text[:end])
         if whole[: len(ids)] == ids:
             return whole[len(ids) :]
-        return self._ids(text[len(before) :])
-
-    def _mask(self, new: list[int], said: Message) -> list[bool]:
-        """For a kept reply: its ids to the first special one; what the template puts after that is not trained."""
-        if said.role != "assistant" or not said.kept:
-            return [False] * len(new)
-        end = next((at for at, token in enumerate(new) if self._is_special(token)), len(new) - 1)
-        return [at <= end for at in range(len(new))]
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self.backend.encode(text, add_special_tokens=False).ids)
-
-    def _is_special(self, token: int) -> bool:
-        return self.backend.id_to_token(token) in self.special
+        part: list[int] = self._ids(text[start:end])
+        return part
 
     def _refuse_special(self, said: Message) -> None:
         found = [token for token in self.special if token in said.content]
@@ -112,16 +139,39 @@ class Template:
                 remedy="Remove it from the message.",
             )
 
+    def _refuse_lost_system(self, said: Sequence[Message], prompt: str) -> None:
+        """A system prompt that a template leaves out would be lost without a word."""
+        if said[0].role != "system" or not said[0].content.strip():
+            return
+        try:
+            lost = prompt == self._text(said[1:2], awaiting=True)
+        except DialogError:  # a template that demands a system prompt does not leave it out
+            return
+        if lost:
+            raise DialogError(
+                "The model's chat template leaves the system prompt out.",
+                data="Nothing was sent or changed.",
+                remedy="Clear the system prompt (/system clear), or say it in the prompt.",
+            )
+
 
 def template_of(tokenizer: Tokenizer) -> Template | None:
-    """The template of a tokenizer that is not Llama 2's, else None."""
+    """The template of a model that is not asked in Llama 2's form, else None."""
+    if isinstance(tokenizer, ModelTokenizer):
+        return _of_model(tokenizer)
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or not hasattr(tokenizer, "apply_chat_template"):
+    if backend is None or not hasattr(tokenizer, "special_tokens_map"):
         return None
-    template = getattr(tokenizer, "chat_template", None)
-    if template:
-        return None if "[INST]" in str(template) and "<<SYS>>" in str(template) else _own(tokenizer, backend)
-    return None if _is_llama(backend) else _plain(tokenizer, backend)
+    found = tokenizer.chat_template
+    template = found.get("default") if isinstance(found, dict) else found
+    named = {key: str(text) for key, text in tokenizer.special_tokens_map.items() if key in NAMED}
+    return _chosen(backend, named, template or "", _is_llama(backend))
+
+
+def form_of(tokenizer: Tokenizer) -> str:
+    """The name of a model's form, for people: `Llama 2`, `own chat template` or `plain`."""
+    template = template_of(tokenizer)
+    return LLAMA_2 if template is None else template.name
 
 
 def stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -130,29 +180,60 @@ def stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     return () if template is None else template.ends()
 
 
+@lru_cache(maxsize=4)
+def _of_model(tokenizer: ModelTokenizer) -> Template | None:
+    is_base = _BASE.fullmatch(tokenizer.name.rpartition("/")[2]) is not None
+    is_llama = tokenizer.kind in ("", "llama") and not is_base and _is_llama(tokenizer.backend)
+    return _chosen(tokenizer.backend, tokenizer.named, tokenizer.chat_template, is_llama)
+
+
+def _chosen(backend: Any, named: Mapping[str, str], template: str, is_llama: bool) -> Template | None:
+    if template:
+        is_llama_2 = "[INST]" in template and "<<SYS>>" in template
+        return None if is_llama_2 else Template(OWN, _own(template, named), backend, named)
+    return None if is_llama else Template(PLAIN, _plain(named), backend, named)
+
+
 def _is_llama(backend: Any) -> bool:
     ids = [backend.token_to_id(token) for token in ("<s>", "</s>", "<0x0A>")]
     return ids[:2] == [1, 2] and ids[2] is not None
 
 
-def _own(tokenizer: Any, backend: Any) -> Template:
-    def render(said: list[dict[str, str]], awaiting: bool) -> str:
+def _own(template: str, named: Mapping[str, str]) -> Render:
+    def render(said: Said, awaiting: bool) -> str:
+        from corpora import sandbox
+
         try:
-            return str(tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=awaiting))
-        except Exception as error:
-            raise DialogError(
-                f"The model's chat template refuses this dialog: {str(error)[:200]}.",
-                data="Nothing was sent or changed.",
-                remedy="Where it knows no system prompt, clear it.",
+            return sandbox.render(template, said, named, awaiting=awaiting)
+        except Exception as error:  # a foreign program may raise anything
+            raise _refused(
+                said, error, lambda kept: sandbox.render(template, kept, named, awaiting=awaiting)
             ) from error
 
-    return Template(render, backend, _special(tokenizer, backend))
+    return render
 
 
-def _plain(tokenizer: Any, backend: Any) -> Template:
-    start, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
+def _refused(said: Said, error: Exception, render: Callable[[Said], str]) -> DialogError:
+    """What a refusal means: whether it is the system prompt is found out by leaving it away."""
+    why = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    what, remedy = f"The model's chat template refuses this dialog: {why}.", "Start a new chat, or use another model."
+    if said[0]["role"] == "system" and _renders(said[1:], render):
+        what = f"The model's chat template takes no system prompt: {why}."
+        remedy = "Clear the system prompt (/system clear), or say it in the prompt."
+    return DialogError(what, data="Nothing was sent or changed.", remedy=remedy)
 
-    def render(said: list[dict[str, str]], awaiting: bool) -> str:
+
+def _renders(said: Said, render: Callable[[Said], str]) -> bool:
+    try:
+        return bool(render(said))
+    except Exception:  # noqa: BLE001 - the question is whether it fails; the failure itself is told already
+        return False
+
+
+def _plain(named: Mapping[str, str]) -> Render:
+    start, end = named.get("bos_token", ""), named.get("eos_token", "")
+
+    def render(said: Said, awaiting: bool) -> str:
         parts = [start]
         for number, each in enumerate(said):
             words, blank = each["content"].strip(), "" if number == 0 else "\n\n"
@@ -164,11 +245,9 @@ def _plain(tokenizer: Any, backend: Any) -> Template:
                 parts.append(f"\n\n{ASSISTANT}{words}{end}")
         return "".join(parts) + (f"\n\n{ASSISTANT}" if awaiting else "")
 
-    return Template(render, backend, _special(tokenizer, backend))
+    return render
 
 
-def _special(tokenizer: Any, backend: Any) -> tuple[str, ...]:
-    """All special tokens, those of the vocabulary and those that the tokenizer names."""
-    added = backend.get_added_tokens_decoder().values()
-    found = [*tokenizer.all_special_tokens, *(str(token.content) for token in added if token.special)]
-    return tuple(dict.fromkeys(token for token in found if token))
+def _distinct(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Without blanks and repetitions, the longest first, as one may begin another."""
+    return tuple(sorted({token for token in tokens if token.strip()}, key=lambda token: (-len(token), token)))

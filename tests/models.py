@@ -48,6 +48,57 @@ def tiny_tokenizer(folder: Path, size: int = 512) -> Path:
     return folder
 
 
+def byte_level_tokenizer(
+    folder: Path, template: str = "", *, special: tuple[str, ...] = (), bos: str = "", eos: str = "<|endoftext|>"
+) -> Path:
+    """Write a tokenizer of GPT's make (byte-level BPE) with special tokens and a chat template; returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    backend = Tokenizer(BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    names = list(dict.fromkeys([*filter(None, (bos, eos)), *special]))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        SENTENCES * 4, BpeTrainer(vocab_size=500, special_tokens=names, initial_alphabet=alphabet, show_progress=False)
+    )
+    backend.save(str(folder / "tokenizer.json"))
+    named = {"bos_token": bos, "eos_token": eos, "chat_template": template}
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", **{key: text for key, text in named.items() if text}}
+    _write_json(folder / "tokenizer_config.json", config)
+    return folder
+
+
+def tiny_model(folder: Path, kind: str, tokenizer_dir: Path, *, context: int = 256, seed: int = 0) -> Path:
+    """Write a random model of an architecture (`bloom`, `gpt_neox`, `llama`, `mistral`, `qwen2`); returns `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _copy_tokenizer(tokenizer_dir, folder)
+    vocabulary = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "intermediate_size": 128}
+    if kind == "bloom":
+        sizes = {"n_layer": 2, "n_head": 4, "hidden_size": 64, "seq_length": context}
+    if kind in ("llama", "mistral", "qwen2"):
+        sizes["num_key_value_heads"] = 2
+    if kind == "mistral":
+        sizes["head_dim"] = 16
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=vocabulary.get_vocab_size(),
+        initializer_range=0.08,
+        bos_token_id=vocabulary.token_to_id(told.get("bos_token", "")),
+        eos_token_id=vocabulary.token_to_id(told["eos_token"]),
+        tie_word_embeddings=False,
+        **({} if kind == "bloom" else {"max_position_embeddings": context}),
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder)
+    return folder
+
+
 def tiny_llama(
     folder: Path,
     tokenizer_dir: Path | None = None,
