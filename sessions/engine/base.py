@@ -9,12 +9,12 @@ import os
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
+from corpora.templates import form_of
 from sessions.engine import skeleton, source
 from sessions.engine.arena import Arena, Manifest
 from sessions.engine.contract import Loader, Progress
@@ -48,7 +48,7 @@ class LoadedBase:
     def tokenizer(self) -> Any:
         """The tokenizer as transformers and TRL take it, made when it is first asked for."""
         if self._wrapped is None:
-            self._wrapped = wrapped(self.words, Path(self.manifest.source))
+            self._wrapped = wrapped(self.words)
         return self._wrapped
 
     @property
@@ -101,7 +101,13 @@ def load_base(
 
 def _finished(base: LoadedBase, found: Source, opened: Opened, seconds: float) -> LoadedBase:
     base.descriptor = opened.descriptor
-    base.info = msgspec.structs.replace(base.info, name=found.name, load_seconds=seconds, from_cache=opened.from_cache)
+    base.info = msgspec.structs.replace(
+        base.info,
+        name=found.name,
+        load_seconds=seconds,
+        from_cache=opened.from_cache,
+        chat_format=form_of(base.words.vocabulary),
+    )
     return base
 
 
