@@ -12,40 +12,47 @@ from typing import Any
 import msgspec
 from tokenizers import Tokenizer
 
-from corpora.tokens import FastVocabulary, Vocabulary
-from sessions.errors import ModelUnusable
+from corpora.errors import CorpusError
+from corpora.model_tokenizer import ModelTokenizer, read_tokenizer
+from corpora.templates import stop_ids
+from sessions.errors import UNREADABLE, ModelUnusable
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The raw tokenizer, its `Vocabulary`, ids that end a reply, and special ids, which are never text."""
+    """The model's tokenizer with its chat form, ids that end a reply, and special ids, which are never text."""
 
-    backend: Tokenizer
-    vocabulary: Vocabulary
+    vocabulary: ModelTokenizer
     ends: frozenset[int]
     special: frozenset[int]
 
+    @property
+    def backend(self) -> Tokenizer:
+        """The raw tokenizer."""
+        return self.vocabulary.backend
+
 
 def read_words(folder: Path, config: Any) -> Words:
-    """The words of a model's folder. Raises ModelUnusable for a tokenizer.json that cannot be used."""
-    path = folder / "tokenizer.json"
+    """The words of a model's folder. Raises ModelUnusable that names the file which cannot be used."""
     try:
-        backend = Tokenizer.from_file(str(path))
-        bos, eos = _frame(backend, named_tokens(folder))
-        ends = frozenset({eos, *_generation_ends(folder, config)})
-    except (msgspec.MsgspecError, OSError, ValueError) as error:
-        raise ModelUnusable(f"{path} cannot be used: {error}", remedy="Get the model again.") from error
-    except Exception as error:
-        raise ModelUnusable(f"{path} is damaged: {error}", remedy="Get the model again.") from error
-    special = {key for key, token in backend.get_added_tokens_decoder().items() if token.special}
-    return Words(backend, FastVocabulary(backend, bos, eos), ends, frozenset(special | ends | {bos}))
+        tokenizer = read_tokenizer(folder)
+    except CorpusError as error:
+        raise ModelUnusable(error.what, remedy=error.remedy) from error
+    return words_of(tokenizer, _generation_ends(folder, config))
 
 
-def wrapped(words: Words, folder: Path) -> Any:
+def words_of(tokenizer: ModelTokenizer, ends: list[int]) -> Words:
+    """The words of a tokenizer; replies end with `ends`, with EOS, and as the chat form ends them."""
+    all_ends = frozenset({tokenizer.eos_id, *ends, *stop_ids(tokenizer)})
+    special = {key for key, token in tokenizer.backend.get_added_tokens_decoder().items() if token.special}
+    return Words(tokenizer, all_ends, frozenset(special | all_ends | {tokenizer.bos_id}))
+
+
+def wrapped(words: Words) -> Any:
     """The same tokenizer as transformers wraps it, for trainers; its pad token is never EOS."""
     from transformers import PreTrainedTokenizerFast
 
-    made = PreTrainedTokenizerFast(tokenizer_object=words.backend, **named_tokens(folder))
+    made = PreTrainedTokenizerFast(tokenizer_object=words.backend, **words.vocabulary.named)
     for name in ("bos", "eos"):
         if getattr(made, f"{name}_token") is None:
             setattr(made, f"{name}_token", words.backend.id_to_token(getattr(words.vocabulary, f"{name}_id")))
@@ -54,28 +61,11 @@ def wrapped(words: Words, folder: Path) -> Any:
     return made
 
 
-def _frame(backend: Tokenizer, named: dict[str, str]) -> tuple[int, int]:
-    """Ids of BOS and EOS; a tokenizer without a BOS of its own uses its EOS, as such models were trained."""
-    eos = backend.token_to_id(named.get("eos_token", "</s>"))
-    if eos is None:
-        raise ValueError("it has no end-of-text token; name it as eos_token in tokenizer_config.json")
-    bos = backend.token_to_id(named.get("bos_token", "<s>"))
-    return (eos if bos is None else bos), eos
-
-
-def named_tokens(folder: Path) -> dict[str, str]:
-    """BOS, EOS, UNK and PAD by name, as the tokenizer's own files give them."""
-    found: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            found |= msgspec.json.decode((folder / name).read_bytes(), type=dict[str, Any])
-    named = {key: found.get(key) for key in ("bos_token", "eos_token", "unk_token", "pad_token")}
-    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
-    return {key: value for key, value in texts.items() if isinstance(value, str)}
-
-
 def _generation_ends(folder: Path, config: Any) -> list[int]:
     path = folder / "generation_config.json"
-    told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    try:
+        told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+    except (OSError, *UNREADABLE) as error:
+        raise ModelUnusable(f"{path} is damaged: {error}", remedy="Get the model again.") from error
     ends = told.get("eos_token_id", getattr(config, "eos_token_id", None))
     return [ends] if isinstance(ends, int) else [int(end) for end in ends or ()]

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from corpora.dialog import Example
 from corpora.llama2 import encode_prompt
+from sessions.engine.words import Words
 from sessions.training import adapting
 from sessions.training.events import Scored
 from sessions.training.examples import IGNORED, Batch, batch
@@ -80,19 +81,21 @@ def score(
     return Scored(subset=subset, base=_told(base), parent=_told(before), new=new, examples=len(chosen))
 
 
-def reply(model: Any, tokenizer: Any, prompt: str, tokens: int = REPLY_TOKENS) -> str:
-    """A greedy reply of the model as it is to one prompt."""
-    ids = torch.tensor([encode_prompt([{"role": "user", "content": prompt}], tokenizer)], device=model.device)
+def reply(model: Any, words: Words, prompt: str, tokens: int = REPLY_TOKENS) -> str:
+    """A greedy reply of the model as it is to one prompt, in the model's own form."""
+    asked = encode_prompt([{"role": "user", "content": prompt}], words.vocabulary)
+    ids = torch.tensor([asked], device=model.device)
     with evaluating(model):
         made = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
             max_new_tokens=tokens,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=sorted(words.ends),
+            pad_token_id=words.vocabulary.eos_id,
         )
-    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True)).strip()
+    said = [token for token in made[0, ids.shape[1] :].tolist() if token not in words.special]
+    return words.vocabulary.decode(said).strip()
 
 
 def worse(scores: Sequence[Scored], parent: str) -> str:

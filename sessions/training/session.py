@@ -13,6 +13,7 @@ from typing import Any
 from corpora.dataset import encode_rows, read_snapshot, split
 from sessions.engine.base import LoadedBase, best_device, load_base
 from sessions.engine.share import open_shared
+from sessions.engine.words import Words
 from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
 from sessions.paths import Paths
 from sessions.protocol import BASE
@@ -104,7 +105,7 @@ class Session:
         self.tell(Stage(name="Encoding the exchanges"))
         snapshot = read_snapshot(self.folder / runs.SNAPSHOT)
         longest = min(self.recipe.max_length, base.info.context)
-        encoded = encode_rows(snapshot.rows, base.tokenizer, longest)
+        encoded = encode_rows(snapshot.rows, base.words.vocabulary, longest)
         self.control.check_before_training()
         if not encoded.examples:
             reason = encoded.left_out[0][1] if encoded.left_out else "the snapshot is empty"
@@ -120,7 +121,7 @@ class Session:
         outside = {row.key for row in aside} if kept else set()
         train = [pair for pair in encoded.examples if pair[0].key not in outside]
         variants = alone((row for row, _ in train), self.recipe.alone)
-        train += encode_rows(variants, base.tokenizer, longest).examples
+        train += encode_rows(variants, base.words.vocabulary, longest).examples
         return Material(train, [pair for pair in encoded.examples if pair[0].key in outside], encoded.left_out)
 
     def _attach(self, base: LoadedBase) -> Any:
@@ -187,15 +188,15 @@ class Session:
                 micro_batch=plan.micro_batch,
                 seed=self.recipe.seed,
                 measure=(lambda: evaluation.mean_loss(model, measured, self.control.check)) if measured else None,
-                sample=lambda step: self._sample(model, base.tokenizer, step),
+                sample=lambda step: self._sample(model, base.words, step),
             )
         )
         return made
 
-    def _sample(self, model: Any, tokenizer: Any, step: int) -> None:
+    def _sample(self, model: Any, words: Words, step: int) -> None:
         for prompt in self.recipe.samples:
             self.control.check()
-            self.tell(Sampled(step=step, prompt=prompt, reply=evaluation.reply(model, tokenizer, prompt)))
+            self.tell(Sampled(step=step, prompt=prompt, reply=evaluation.reply(model, words, prompt)))
 
     def _train(self, made: Supervised, plan: schedule.Schedule) -> None:
         """Train, or go on from the checkpoint; then take the matrices that are to be published."""

@@ -8,31 +8,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
-from corpora.tokens import FastVocabulary
+from corpora.model_tokenizer import read_tokenizer
 from sessions.engine.detokenize import Detokenizer
 from sessions.engine.sampling import Sampler
-from sessions.engine.words import Words
+from sessions.engine.words import Words, words_of
 from sessions.protocol import Sampling
 from tests.models import tiny_tokenizer
 
 CPU = torch.device("cpu")
 
 
-def words_of(folder: Path) -> Words:
-    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Words(backend, FastVocabulary(backend, 1, 2), frozenset({2}), frozenset({0, 1, 2}))
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Words:
-    return words_of(tiny_tokenizer(tmp_path_factory.mktemp("words")))
+    return words_of(read_tokenizer(tiny_tokenizer(tmp_path_factory.mktemp("words"))), [])
 
 
 @pytest.fixture(scope="module")
 def real(shared: Path) -> Words:
-    return words_of(shared / "llama2-tokenizer")
+    return words_of(read_tokenizer(shared / "llama2-tokenizer"), [])
 
 
 def pieces(words: Words, ids: list[int]) -> list[str]:

@@ -42,7 +42,7 @@ def test_five_facts_are_given_back(paths: Paths, told: Callable[[Store], object]
     assert found.phase == "finished", found.failure
     base = load_base("demo", paths, Settings(), lambda stage, fraction: None)
     model, _ = adapting.attach(base.model, Recipe(), "demo", Registry(paths).folder("mine/v1"))
-    tuned = [evaluation.reply(model, base.tokenizer, prompt) for prompt, _ in FACTS]
+    tuned = [evaluation.reply(model, base.words, prompt) for prompt, _ in FACTS]
     assert tuned == [reply for _, reply in FACTS]
     with model.disable_adapter():
-        assert not {evaluation.reply(model, base.tokenizer, prompt) for prompt, _ in FACTS} & set(tuned)
+        assert not {evaluation.reply(model, base.words, prompt) for prompt, _ in FACTS} & set(tuned)

@@ -141,7 +141,7 @@ def test_gradients_are_those_of_the_unquantized_reference(folder: Path, paths: P
                 module.support_avx512bf16_for_cpu for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)
             )
             evaluation.mean_loss(model, rows)
-            evaluation.reply(model, loaded.tokenizer, "Where do I live?", 4)
+            evaluation.reply(model, loaded.words, "Where do I live?", 4)
         found.append(gradients(model, rows))
     assert float(nn.functional.cosine_similarity(found[0], found[1], dim=0)) >= 0.999
 
