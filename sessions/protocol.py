@@ -19,7 +19,10 @@ BASE = "base"
 
 
 class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the next token is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 are off."""
+    """How the next token is drawn. Temperature 0 is greedy; top_k 0 and top_p 1 are off.
+
+    A reply ends before any of the texts in `stop`, which is no part of it.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -27,6 +30,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     repetition_penalty: float = 1.1
     max_new_tokens: int = 512
     seed: int | None = None
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(0 <= self.temperature <= 5, "temperature is between 0 (greedy) and 5")
@@ -34,6 +38,8 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         _check(self.top_k >= 0, "top_k is 0 (off) or more")
         _check(0.5 <= self.repetition_penalty <= 2, "repetition_penalty is between 0.5 and 2; 1 is off")
         _check(self.max_new_tokens >= 1, "max_new_tokens is 1 or more")
+        _check(len(self.stop) <= 16, "there are at most 16 stop texts")
+        _check(all(0 < len(text) <= 200 for text in self.stop), "a stop text has 1 to 200 characters")
 
 
 def _check(holds: bool, rule: str) -> None:
@@ -125,7 +131,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     context: int = 2048
     quantization: str = ""
     device: str = "cpu"
-    chat_format: str = "llama2"
+    chat_format: str = "Llama 2"
     memory: int = 0
     load_seconds: float = 0.0
     from_cache: bool = False

@@ -6,7 +6,7 @@ Prefills only what a row does not hold yet; asks before every token whether to s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -43,7 +43,10 @@ class Ended:
 
 @dataclass(slots=True)
 class Job:
-    """What to decode: each row's key and sampler, the ids of the prompt, and when to end."""
+    """What to decode: each row's key and sampler, the ids of the prompt, and when to end.
+
+    Who reads the steps ends a column by putting it into `halted`, right after its `Drawn`.
+    """
 
     keys: list[str]
     samplers: list[Sampler]
@@ -52,6 +55,7 @@ class Job:
     ends: frozenset[int]
     stopped: Callable[[], bool]
     narrow: Callable[[int], None]
+    halted: set[int] = field(default_factory=set)
 
 
 def decode(job: Job, forward: Forward, kv: KvStore) -> Iterator[Started | Drawn | Ended]:
@@ -106,6 +110,9 @@ def _tell(job: Job, column: int, token: int, count: int) -> Generator[Drawn | En
         yield Ended(column, Finish.EOS)
         return True
     yield Drawn(column, token)
+    if column in job.halted:
+        yield Ended(column, Finish.EOS)
+        return True
     if count >= job.most:
         yield Ended(column, Finish.LENGTH)
         return True

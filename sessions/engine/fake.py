@@ -13,6 +13,7 @@ from pathlib import Path
 
 from corpora.dialog import Finish
 from sessions.engine.contract import Progress, Step
+from sessions.engine.stopping import Stops
 from sessions.errors import AdapterNotFound, PromptTooLong
 from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
 
@@ -72,7 +73,7 @@ class FakeEngine:
 
     def _stream(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
         started = time.monotonic()
-        words = [re.findall(r"\S+\s*|\s+", self.script(request, adapter)) for adapter in request.adapters]
+        words = [re.findall(r"\S+\s*|\s+", self._said(request, adapter)) for adapter in request.adapters]
         given = [min(len(column), request.sampling.max_new_tokens) for column in words]
         for place in range(max(given, default=0)):
             if stopped():
@@ -84,6 +85,11 @@ class FakeEngine:
             time.sleep(self.pause)
         cut = any(count < len(column) for count, column in zip(given, words, strict=True))
         yield from self._ends(request, given, started, Finish.LENGTH if cut else Finish.EOS)
+
+    def _said(self, request: Generate, adapter: str) -> str:
+        """The script up to the first stop text."""
+        stops = Stops(request.sampling.stop)
+        return stops.push(self.script(request, adapter)) + stops.finish()
 
     def _ends(self, request: Generate, given: Sequence[int], started: float, finish: Finish) -> Iterator[Step]:
         seconds = time.monotonic() - started

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import torch
 
+from corpora.dialog import Finish
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
 from sessions.engine import llama, lora, share
@@ -28,6 +29,7 @@ from sessions.engine.kv import ROWS, KvStore
 from sessions.engine.llama import LlamaStep
 from sessions.engine.lora import Adapter
 from sessions.engine.sampling import Sampler
+from sessions.engine.stopping import Stops
 from sessions.errors import AdapterMismatch, LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
 from sessions.models import hub_name
 from sessions.paths import Paths
@@ -43,9 +45,20 @@ class Column:
     """One reply as it grows."""
 
     words: Detokenizer
+    stops: Stops
     tokens: int = 0
     untold: int = 0
     began: float = field(default_factory=time.monotonic)
+
+    def push(self, token: int) -> str:
+        """The text that is settled with one more id."""
+        self.tokens += 1
+        self.untold += 1
+        return self.stops.push(self.words.push(token))
+
+    def finish(self) -> str:
+        """The text that was still held."""
+        return self.stops.push(self.words.finish()) + self.stops.finish()
 
     def token(self, request: str, index: int, text: str) -> Token:
         """The event for settled text, with all ids since the last one."""
@@ -150,7 +163,7 @@ class LocalEngine:
         timer = Timer()
         fitted = self._fit(request)
         job = self._job(request, fitted.ids, stopped)
-        columns = [Column(Detokenizer(self.base.words)) for _ in request.adapters]
+        columns = [Column(Detokenizer(self.base.words), Stops(request.sampling.stop)) for _ in request.adapters]
         try:
             with memory_errors("writing a reply", "What was written so far is kept."):
                 for step in decode(job, self._forward, self._kv):
@@ -159,6 +172,8 @@ class LocalEngine:
                         timer = Timer()
                     else:
                         yield from _events(request, columns[step.column], step, timer)
+                        if columns[step.column].stops.found:
+                            job.halted.add(step.column)
         except OutOfMemory:
             self._kv.drop()
             free_memory()
@@ -225,15 +240,11 @@ class LocalEngine:
 
 
 def _events(request: Generate, column: Column, step: Drawn | Ended, timer: Timer) -> Iterator[Step]:
-    if isinstance(step, Drawn):
-        column.tokens += 1
-        column.untold += 1
-        text = column.words.push(step.token)
-    else:
-        text = column.words.finish()
+    text = column.push(step.token) if isinstance(step, Drawn) else column.finish()
     if text:
         yield column.token(request.id, step.column, text)
     if isinstance(step, Ended):
+        finish = Finish.EOS if column.stops.found else step.finish
         yield ColumnEnded(
-            id=request.id, finish=step.finish, column=step.column, tokens=column.tokens, seconds=timer.seconds
+            id=request.id, finish=finish, column=step.column, tokens=column.tokens, seconds=timer.seconds
         )
