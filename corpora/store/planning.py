@@ -35,7 +35,7 @@ class PlanningPart(IndexingPart):
         upto, highest = (
             int(found or 0) for found in self._read("SELECT upto, (SELECT max(id) FROM exchanges) FROM indexed")[0]
         )
-        if not upto or self._common_among_new(words, upto, highest):
+        if upto < highest / 2 or self._common_among_new(words, upto, highest):
             return LOOK
         queries = [query for query in map(self._query, words) if query]
         if not queries:
@@ -56,9 +56,11 @@ class PlanningPart(IndexingPart):
             return ""
         begin = word.text.lower()
         terms = self._read(_TERMS, (begin, begin + LAST, ENDINGS))
-        if len(terms) == ENDINGS or sum(term[1] for term in terms) > COMMON:
+        grams = [gram for gram, _ in terms]
+        # A query ends at a NUL, so a trigram with one cannot be asked for.
+        if len(terms) == ENDINGS or sum(count for _, count in terms) > COMMON or any("\0" in gram for gram in grams):
             return ""
-        return any_of([term[0] for term in terms] or [NOWHERE])
+        return any_of(grams or [NOWHERE])
 
     def _common_among_new(self, words: Sequence[Word], upto: int, highest: int) -> bool:
         """Whether many of the exchanges that are not indexed yet, going by the newest, hold the words."""

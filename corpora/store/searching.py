@@ -14,6 +14,8 @@ _WORD = re.compile(r'"([^"]+)"?|(\S+)')
 _ASCII = re.compile(r"[\x01-\x7f]{2,}")
 _LIKE = "prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"
 _HOLDS = "instr(prompt, ?) OR instr(reply, ?)"
+# More bytes than characters: where all is ASCII, nothing else needs to be looked for.
+_WIDE = "length(CAST(prompt AS BLOB)) + length(CAST(reply AS BLOB)) > length"
 # LIKE tries each place where the first letter stands: the rarer it is, the sooner a text is done with.
 _FREQUENT_FIRST = " etaoinsrhldcumfpgywbvkxjqz"
 MOST_GRAMS = 24
@@ -46,12 +48,17 @@ class Word:
 
     def looked_for(self) -> tuple[str, list[object]]:
         """The condition that looks at prompt and reply themselves, and its values."""
-        if self.caseless and not self.text.isascii():
-            return f"({_HOLDS})", [self.text, self.text]
-        found = f"({' OR '.join([_LIKE] * len(self.patterns))})"
+        if self.text.isascii():
+            found, values = self._liked()
+            return f"({found})", values
+        found, values = (_HOLDS, list[object]([self.text] * 2)) if self.caseless else self._liked()
+        return f"({_WIDE} AND ({found}))", values
+
+    def _liked(self) -> tuple[str, list[object]]:
+        found = " OR ".join([_LIKE] * len(self.patterns))
         values: list[object] = [pattern for pattern in self.patterns for _ in range(2)]
         rare = _rare_part(self.text)
-        return (f"(({_LIKE}) AND {found})", [rare, rare, *values]) if rare else (found, values)
+        return (f"({_LIKE}) AND ({found})", [rare, rare, *values]) if rare else (found, values)
 
 
 @dataclass(frozen=True, slots=True)

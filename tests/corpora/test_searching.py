@@ -77,6 +77,13 @@ def test_rare_words_are_found_through_the_index(tmp_path: Path, text: str) -> No
         assert store.plan("nothing") == LOOK
 
 
+def test_what_ends_with_a_nul_is_found(tmp_path: Path) -> None:
+    with Store(tmp_path / "corpus.db") as store:
+        store.add_dialogs(_dialogs([("x", "00\0"), *((f"nothing {number}", "y") for number in range(50))]))
+        assert store.index_pending() == 0
+        assert store.ids(Filter(text='"00"')) == [1]
+
+
 def test_what_comes_after_the_plan_is_found(tmp_path: Path) -> None:
     """Terms that begin with two letters are listed first; what is indexed meanwhile is looked at."""
     with Planning(tmp_path / "corpus.db") as store:
