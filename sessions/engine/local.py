@@ -245,6 +245,4 @@ def _events(request: Generate, column: Column, step: Drawn | Ended, timer: Timer
         yield column.token(request.id, step.column, text)
     if isinstance(step, Ended):
         finish = Finish.EOS if column.stops.found else step.finish
-        yield ColumnEnded(
-            id=request.id, finish=finish, column=step.column, tokens=column.tokens, seconds=timer.seconds
-        )
+        yield ColumnEnded(id=request.id, finish=finish, column=step.column, tokens=column.tokens, seconds=timer.seconds)
