@@ -56,11 +56,9 @@ class PlanningPart(IndexingPart):
             return ""
         begin = word.text.lower()
         terms = self._read(_TERMS, (begin, begin + LAST, ENDINGS))
-        grams = [gram for gram, _ in terms]
-        # A query ends at a NUL, so a trigram with one cannot be asked for.
-        if len(terms) == ENDINGS or sum(count for _, count in terms) > COMMON or any("\0" in gram for gram in grams):
+        if len(terms) == ENDINGS or sum(count for _, count in terms) > COMMON:
             return ""
-        return any_of(grams or [NOWHERE])
+        return any_of([gram for gram, _ in terms] or [NOWHERE])
 
     def _common_among_new(self, words: Sequence[Word], upto: int, highest: int) -> bool:
         """Whether many of the exchanges that are not indexed yet, going by the newest, hold the words."""

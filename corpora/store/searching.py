@@ -46,6 +46,12 @@ class Word:
         forms = (text,) if text.isascii() else (text, text.lower(), text.upper(), text.capitalize())
         return tuple(f"%{_escaped(form)}%" for form in dict.fromkeys(forms))
 
+    @property
+    def haste(self) -> tuple[int, int]:
+        """How soon a text without it is done with, compared with other words."""
+        part = _rare_part(self.text) or self.text
+        return _rarity(part[0]), len(self.text)
+
     def looked_for(self) -> tuple[str, list[object]]:
         """The condition that looks at prompt and reply themselves, and its values."""
         if self.text.isascii():
@@ -57,8 +63,8 @@ class Word:
     def _liked(self) -> tuple[str, list[object]]:
         found = " OR ".join([_LIKE] * len(self.patterns))
         values: list[object] = [pattern for pattern in self.patterns for _ in range(2)]
-        rare = _rare_part(self.text)
-        return (f"({_LIKE}) AND ({found})", [rare, rare, *values]) if rare else (found, values)
+        rare = f"%{_escaped(_rare_part(self.text))}%"
+        return (f"({_LIKE}) AND ({found})", [rare, rare, *values]) if rare != "%%" else (found, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,8 @@ def words_of(text: str) -> list[Word]:
 
 
 def looked_for(words: Sequence[Word]) -> tuple[str, list[object]]:
-    """All words looked for in the texts, the longest first: it is the one that fewest texts hold."""
-    found = [word.looked_for() for word in sorted(words, key=lambda word: -len(word.text))]
+    """All words looked for in the texts, first the one that most texts are soonest done with."""
+    found = [word.looked_for() for word in sorted(words, key=lambda word: word.haste, reverse=True)]
     return " AND ".join(condition for condition, _ in found) or "1", [value for _, values in found for value in values]
 
 
@@ -113,11 +119,11 @@ def _quoted(gram: str) -> str:
 
 
 def _rare_part(text: str) -> str:
-    """A pattern that every text with the word fits and most others fail soon; empty where the word itself does."""
+    """What every text with the word holds and most others are soon seen not to; empty where it is the word itself."""
     parts = [run.group()[at:] for run in _ASCII.finditer(text) for at in range(len(run.group()) - 1)]
     parts = [part for part in parts if len(part) >= GRAM] or parts
     best = max(parts, key=lambda part: (_rarity(part[0]), len(part)), default="")
-    return "" if best in ("", text) else f"%{_escaped(best)}%"
+    return "" if best == text else best
 
 
 def _rarity(letter: str) -> int:
