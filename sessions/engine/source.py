@@ -6,7 +6,7 @@ Never holds more than one tensor of the source in memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,9 +46,9 @@ def quantize_into(
     Raises ModelUnusable for damaged or missing weights, OSError where the disk is full.
     """
     writer, shared, entries = Writer(file), dict[str, Piece](), dict[str, Entry]()
-    parameters = dict(model.named_parameters())
+    parameters, renamed = dict(model.named_parameters()), _renamings(model)
     for key, tensor, done in _tensors(folder):
-        name = _own_name(key, model, parameters)
+        name = _own_name(renamed(key), model, parameters)
         if name is None:
             continue
         _check_shape(f"{folder}: {key}", tensor, parameters[name], model.get_submodule(name.rpartition(".")[0]))
@@ -92,6 +92,20 @@ def _keys(path: Path) -> list[str]:
             return list(file.keys())
     except (SafetensorError, OSError) as error:
         raise _damaged(path, error) from error
+
+
+def _renamings(model: Any) -> Callable[[str], str]:
+    """The name that transformers gives a checkpoint's key today, where a model's modules were renamed."""
+    from transformers.conversion_mapping import WeightRenaming, get_model_conversion_mapping
+
+    found = [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
+
+    def renamed(key: str) -> str:
+        for each in found:
+            key = each.rename_source_key(key)[0]
+        return key
+
+    return renamed
 
 
 def _own_name(key: str, model: Any, parameters: dict[str, nn.Parameter]) -> str | None:
