@@ -16,7 +16,8 @@ from tests.tui.driving import Driven, driven, paths_in
 from tui.messages import CorpusChanged
 from tui.screens.corpus import CorpusScreen
 from tui.widgets.dialogs import EditText
-from tui.widgets.exchange_table import PAGE, ExchangeTable
+from tui.widgets.exchange_table import ExchangeTable
+from tui.widgets.paged_table import PAGE
 from tui.widgets.file_dialogs import ImportTold
 from tui.widgets.findings import Findings
 from tui.widgets.token_preview import token_preview
@@ -121,7 +122,7 @@ async def test_escape_gives_a_change_up_only_at_the_second_time(tmp_path: Path) 
         await it.pilot.press("c")
         await it.until(lambda: isinstance(it.app.screen, EditText))
         await it.pilot.press("z", "escape")
-        await it.until(lambda: isinstance(it.app.screen, EditText) and "escape once more" in it.shown())
+        await it.until(lambda: isinstance(it.app.screen, EditText) and "esc once more" in it.shown())
         await it.pilot.press("escape")
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen))
         assert current(it).reply == before

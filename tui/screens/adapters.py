@@ -24,9 +24,9 @@ from tui import render
 from tui.messages import AdapterInUseChanged, AdaptersChanged, CorpusChanged, StoreOpened
 from tui.screens.background import background
 from tui.screens.mode import ModeScreen
+from tui.widgets.charts import bar
 from tui.widgets.dialogs import AskLine, Confirm
 from tui.widgets.path_suggester import PathSuggester
-from tui.widgets.stats_panel import bar
 from tui.widgets.version_tree import Shelf, VersionTree, count_votes, detail_of
 
 Result = TypeVar("Result")

@@ -1,86 +1,57 @@
 """The corpus: browse, filter, read, correct, keep or reject; one by one in the inbox, many at a time.
 
-Workers ask the store, handlers change widgets. What keys do to exchanges stands in `curating.py`, what they do
-with files in `transferring.py`.
+What keys do to exchanges stands in `curating.py`, what they do with files in `transferring.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.timer import Timer
+from textual.content import Content
 from textual.widgets import Input, Static
 
 from corpora.dialog import Exchange, Status
 from corpora.store import Filter, Store
-from tui import render
-from tui.messages import CorpusChanged, RunEnded, StoreOpened
+from tui.messages import RunEnded
 from tui.screens.background import background
+from tui.screens.browsing import Read
+from tui.screens.pairs import PairsScreen
 from tui.screens.transferring import Transferring
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
-from tui.widgets.exchange_table import PAGE, ExchangeTable
-from tui.widgets.filter_bar import TABS, FilterBar
+from tui.widgets.exchange_table import ExchangeTable
+from tui.widgets.filter_bar import FilterBar
+from tui.widgets.filter_panel import FilterPanel, choices_of
+from tui.widgets.paged_table import PAGE, PagedTable
+from tui.widgets.query_bar import ALL, PAIRS, TABS, QueryBar
 
-LOOK = 0.04
-NARROW = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What to read: the filter and order, the cursor's row and exchange, and the pages in view."""
-
-    where: Filter
-    order: str
-    cursor: int
-    exchange_id: int | None
-    pages: range
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """What one look found: how many match, the pages around the cursor, and the cursor's row."""
-
-    count: int
-    pages: dict[int, list[Exchange]]
-    cursor: int
+INBOX_KEYS = ("y keep", "c correct", "x reject", "d defer", "* rate", "t tag", "n next")
 
 
 class CorpusScreen(Transferring):
     """A table of exchanges and the one under the cursor whole."""
 
-    MODE: ClassVar[str] = "corpus"
-    CSS_PATH = "corpus.tcss"
-    AUTO_FOCUS = "ExchangeTable"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "filters", "Filters", show=False, id="corpus.filters"),
-        Binding("n", "step(1)", "Next one", show=False, id="corpus.on"),
-        Binding("p", "step(-1)", "Previous one", show=False, id="corpus.back"),
-        Binding("z", "zoom", "Whole", show=False, id="corpus.zoom"),
-        Binding("escape", "back", "Back", show=False, id="corpus.escape"),
-        *(Binding(str(place), f"status({place - 1})", show=False) for place in range(1, len(TABS) + 1)),
-        Binding("J", "scroll_detail(3)", "Scroll down", show=False),
-        Binding("K", "scroll_detail(-3)", "Scroll up", show=False),
+        *(
+            Binding(str(place), f"tab('{tab}')", f"Show {tab}", show=False, id=f"corpus.show_{tab}")
+            for place, tab in enumerate(TABS, 1)
+        ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.order = "newest"
-        self._stale = False
-        self._pause: Timer | None = None
 
-    def body(self) -> ComposeResult:
-        """Filter above; table and detail beside or below each other."""
-        yield FilterBar(id="filters")
-        yield Static("", id="inbox-line", markup=False)
-        yield Static("", id="task-line", markup=False)
-        with Horizontal(id="corpus-panes"):
-            yield ExchangeTable(id="exchanges")
-            yield ExchangeDetail(id="detail")
+    def make_bar(self) -> FilterBar:
+        """Filters of exchanges."""
+        return FilterBar(id="filters")
+
+    def panes(self) -> ComposeResult:
+        """Exchanges."""
+        yield ExchangeTable(id="exchanges", classes="rows")
+        yield ExchangeDetail(id="detail", classes="whole")
 
     # typed access
 
@@ -99,100 +70,49 @@ class CorpusScreen(Transferring):
         """The exchange under the cursor."""
         return self.query_one(ExchangeDetail)
 
-    # when to look into the store
+    # asking the store
 
-    def on_mount(self) -> None:
-        """Look as soon as there is a store."""
-        if self.llama.opened.is_set():
-            self.look()
+    def count_of(self, where: Filter) -> int:
+        """How many exchanges match."""
+        return self.store.count(where)
 
-    def on_store_opened(self, message: StoreOpened) -> None:
-        """The first look."""
-        self.look()
+    def page_of(self, where: Filter, offset: int) -> list[Exchange]:
+        """A page of exchanges."""
+        return self.store.page(where, limit=PAGE, offset=offset, order=self.order)
 
-    def on_corpus_changed(self, message: CorpusChanged) -> None:
-        """Look again now, or when this screen is shown next."""
-        self._changed()
-
-    def on_run_ended(self, message: RunEnded) -> None:
-        """More exchanges are trained."""
-        self._changed()
-
-    def on_screen_resume(self) -> None:
-        """Catch up."""
-        if self._stale:
-            self.look()
-
-    def on_filter_bar_changed(self, message: FilterBar.Changed) -> None:
-        """Other rows, from the first."""
-        self.look(from_top=True)
-
-    def on_filter_bar_status_chosen(self, message: FilterBar.StatusChosen) -> None:
-        """A tab was clicked."""
-        self.leave_inbox()
-        self.filters.choose(message.status)
-
-    def on_filter_bar_left(self, message: FilterBar.Left) -> None:
-        """Back to the rows."""
-        self.table.focus()
-
-    def _changed(self) -> None:
-        if self.is_current and self.llama.opened.is_set():
-            self.look()
-        else:
-            self._stale = True
-
-    # looking
-
-    @background("look")
-    async def look(self, *, from_top: bool = False, at: int | None = None) -> None:
-        """Read the matches anew; the cursor stays on its exchange, or at its row where that one is gone."""
-        if not self.llama.opened.is_set():
-            return
-        self._stale = False
-        self._show(await asyncio.to_thread(_read, self.store, self._look(from_top, at)))
-        self.filters.show_counts(await asyncio.to_thread(self.store.stats))
-
-    def _look(self, from_top: bool, at: int | None) -> Look:
-        table, where = self.table, self.filters.where
-        if at is not None:
-            return Look(where, self.order, at, None, range(at // PAGE, at // PAGE + 1))
-        if from_top:
-            return Look(where, self.order, 0, None, range(1))
-        current = table.current
-        return Look(where, self.order, table.cursor, current.id if current else None, table.visible_pages)
-
-    def _show(self, read: Read) -> None:
-        self.table.show(read.count, read.pages, cursor=read.cursor)
-        self.filters.show_found(read.count, self.table.selected)
-        self.query_one("#inbox-line", Static).update(self._inbox_line(read.count))
-
-    @background("pages", exclusive=False)
-    async def on_exchange_table_page_wanted(self, message: ExchangeTable.PageWanted) -> None:
-        """Bring a page that was scrolled to."""
-        where, order = self.filters.where, self.order
-        offset = message.page * PAGE
-        rows = await asyncio.to_thread(self.store.page, where, limit=PAGE, offset=offset, order=order)
-        self.table.fill(message.page, message.generation, rows)
-
-    def on_exchange_table_cursor_moved(self, message: ExchangeTable.CursorMoved) -> None:
-        """Show the exchange in full once the cursor rests."""
-        if self._pause is not None:
-            self._pause.stop()
-        exchange = message.exchange
-        self.query_one("#inbox-line", Static).update(self._inbox_line(self.table.count))
-        self._pause = self.set_timer(LOOK, lambda: self.read_whole(exchange))
+    def ids_of(self, where: Filter) -> list[int]:
+        """All that match."""
+        return self.store.ids(where)
 
     @background("detail")
-    async def read_whole(self, exchange: Exchange | None) -> None:
+    async def read_whole(self, row: Exchange | None) -> None:
         """The dialog above an exchange, and what has learned it."""
-        if exchange is None:
-            self.detail.show(None)
+        if row is None:
+            self.detail.show(None, filtered=self.filters.active)
             return
-        shown = await asyncio.to_thread(_whole, self.store, exchange)
+        shown = await asyncio.to_thread(_whole, self.store, row)
         self.detail.show(shown)
         if self.tokens_shown:
             self.preview_tokens(shown)
+
+    # what has happened
+
+    def on_run_ended(self, message: RunEnded) -> None:
+        """More exchanges are trained."""
+        self.changed()
+
+    def on_query_bar_tab_chosen(self, message: QueryBar.TabChosen) -> None:
+        """A tab was clicked."""
+        self.action_tab(message.tab)
+
+    def show_read(self, read: Read[Exchange]) -> None:
+        """The inbox says how many are left, too."""
+        super().show_read(read)
+        self._show_inbox_line()
+
+    def on_paged_table_cursor_moved(self, message: PagedTable.CursorMoved) -> None:
+        """The inbox says which one it is."""
+        self._show_inbox_line()
 
     @background("go")
     async def go_to(self, exchange_id: int) -> None:
@@ -207,46 +127,36 @@ class CorpusScreen(Transferring):
 
     # moving about
 
-    def on_exchange_table_opened(self, message: ExchangeTable.Opened) -> None:
-        """Enter: the exchange on the whole screen."""
-        self.action_zoom()
-
-    def on_exchange_table_selection_changed(self, message: ExchangeTable.SelectionChanged) -> None:
-        """Say how many are marked."""
-        self.filters.show_found(self.table.count, self.table.selected)
-
     def action_search(self) -> None:
         """Type what to look for."""
         self.leave_inbox()
-        self.query_one("#search", Input).focus()
+        super().action_search()
 
-    def action_filters(self) -> None:
-        """Choose tags, corrected, trained, source."""
+    @background("filters")
+    async def action_filters(self) -> None:
+        """Choose filters by fields, with what there is to choose from."""
         self.leave_inbox()
-        self.query_one("#tags", Input).focus()
+        choices = await asyncio.to_thread(choices_of, self.store)
+        query = await self.app.push_screen_wait(FilterPanel(self.filters.query_text, choices))
+        if query is not None:
+            self.filters.put(query)
+            self.table.focus()
 
-    def action_status(self, place: int) -> None:
-        """Show one status, or all."""
+    def action_tab(self, tab: str) -> None:
+        """Show one status, all, or the pairs."""
         self.leave_inbox()
-        self.filters.choose(TABS[place])
+        if tab == PAIRS:
+            pairs = PairsScreen()
+            self.app.push_screen(pairs, lambda _: self._back_from(pairs))
+        else:
+            self.filters.choose(None if tab == ALL else Status(tab))
 
-    def action_select(self) -> None:
-        """Mark or unmark the exchange under the cursor."""
-        self.table.toggle()
-
-    def action_step(self, by: int) -> None:
-        """The next or previous exchange, whatever has the focus."""
-        self.table.action_move(by)
-
-    def action_scroll_detail(self, by: int) -> None:
-        """Scroll the exchange without leaving the table."""
-        self.detail.scroll_relative(y=by, animate=False)
-
-    def action_zoom(self) -> None:
-        """The exchange on the whole screen, or beside the table again."""
-        zoomed = not self.has_class("-zoomed")
-        self.set_class(zoomed, "-zoomed")
-        (self.detail if zoomed else self.table).focus()
+    def _back_from(self, pairs: PairsScreen) -> None:
+        """An exchange of a pair is wanted, or another tab."""
+        if pairs.exchange_id is not None:
+            self.go_to(pairs.exchange_id)
+        elif pairs.tab is not None:
+            self.action_tab(pairs.tab)
 
     def action_inbox(self) -> None:
         """Work the pending ones one by one, the oldest first; again: back to the table."""
@@ -268,43 +178,22 @@ class CorpusScreen(Transferring):
             self.table.focus()
 
     def action_back(self) -> None:
-        """One step back: from a field, the inbox, the whole exchange, a selection, a filter; else from toasts."""
-        if isinstance(self.focused, Input):
-            self.table.focus()
-        elif self.has_class("-inbox"):
+        """One step back; from the inbox to the table."""
+        if self.has_class("-inbox") and not isinstance(self.focused, Input):
             self.action_inbox()
-        elif self.has_class("-zoomed"):
-            self.action_zoom()
-        elif self.table.selected:
-            self.table.select(())
-        elif self.filters.active:
-            self.filters.clear()
         else:
-            self.app.clear_notifications()
-            self.table.focus()
+            super().action_back()
 
-    def on_resize(self) -> None:
-        """Beside each other where there is room, else below."""
-        self.set_class(self.size.width < NARROW, "-narrow")
+    def _show_inbox_line(self) -> None:
+        self.query_one("#inbox-line", Static).update(self._inbox_line(self.table.count))
 
-    def _inbox_line(self, left: int) -> str:
+    def _inbox_line(self, left: int) -> Content:
         if not self.has_class("-inbox"):
-            return ""
+            return Content("")
         if not left:
-            return "Inbox: nothing is pending. escape goes back to the table."
-        place = self.table.cursor + 1
-        return render.line(f"Inbox: {place} of {left:,} pending · y keep · c correct · x reject · d defer · n next")
-
-
-def _read(store: Store, look: Look) -> Read:
-    count = store.count(look.where)
-    cursor = max(0, min(look.cursor, count - 1))
-    numbers = {number for number in (*look.pages, cursor // PAGE) if number * PAGE < count}
-    pages = {n: store.page(look.where, limit=PAGE, offset=n * PAGE, order=look.order) for n in numbers}
-    found = (
-        n * PAGE + place for n, rows in pages.items() for place, row in enumerate(rows) if row.id == look.exchange_id
-    )
-    return Read(count, pages, next(found, cursor))
+            return Content("Inbox: nothing is pending. esc goes back to the table.")
+        keys = [Content.assemble(" ", (key[0], "bold"), key[1:]) for key in INBOX_KEYS]
+        return Content("").join([Content(f"Inbox: {self.table.cursor + 1} of {left:,} pending ·"), *keys])
 
 
 def _whole(store: Store, exchange: Exchange) -> Shown:

@@ -1,39 +1,36 @@
-"""What keys do to the exchanges of the corpus screen: verdicts, corrections, tags, notes, undo, files.
-
-Each action writes in a thread and then tells `CorpusChanged`; the screen looks again when it hears that.
-"""
+"""What keys do to the exchanges of the corpus screen: verdicts, ratings, corrections, tags, notes, checks, figures."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from abc import abstractmethod
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.widgets import Static
 
 from corpora import curation
 from corpora.dialog import Exchange, Status
 from corpora.errors import LlamaTuiError
 from corpora.findings import Finding
-from corpora.store import Store
+from corpora.store import Filter
 from tui import render
 from tui.messages import CorpusChanged
 from tui.screens.background import background
-from tui.screens.mode import ModeScreen
-from tui.widgets.dialogs import AskLine, Confirm, EditText, Reading
+from tui.screens.browsing import Browsing
+from tui.widgets.dialogs import AskLine, Confirm, EditText
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
 from tui.widgets.exchange_table import ExchangeTable
-from tui.widgets.filter_bar import FilterBar
 from tui.widgets.findings import Findings, found
-from tui.widgets.stats_panel import statistics
+from tui.widgets.rating import AskRating, stars
+from tui.widgets.stats_panel import StatsPanel, lengths, statistics
 from tui.widgets.token_preview import token_preview
 
 MANY = 50
 WORDS = {Status.KEPT: "kept", Status.REJECTED: "rejected", Status.DEFERRED: "deferred", Status.PENDING: "pending again"}
 
 
-class Curating(ModeScreen):
+class Curating(Browsing[Exchange, Filter]):
     """The corpus screen's keys and actions; the marked exchanges, or else the one under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,76 +41,41 @@ class Curating(ModeScreen):
         Binding("u", "undo", "Undo", id="corpus.undo"),
         Binding("i", "inbox", "Inbox", id="corpus.inbox"),
         Binding("slash", "search", "Search", key_display="/", id="corpus.search"),
-        Binding("I", "import", "Import", id="corpus.import"),
-        Binding("o", "verdict('pending')", "Reopen", show=False, id="corpus.reopen"),
-        Binding("e", "edit_prompt", "Edit prompt", show=False, id="corpus.edit"),
+        Binding("f", "filters", "Filters", id="corpus.filters"),
+        Binding("asterisk", "rate", "Rate", key_display="*", id="corpus.rate"),
         Binding("t", "tags", "Tags", id="corpus.tags"),
-        Binding("m", "note", "Note", show=False, id="corpus.note"),
-        Binding("v", "tokens", "Tokens", id="corpus.tokens"),
-        Binding("a", "select_all", "Select all", show=False, id="corpus.all"),
         Binding("space", "select", "Select", id="corpus.select"),
+        Binding("I", "import", "Import", id="corpus.import"),
+        Binding("E", "export", "Export", id="corpus.export"),
         Binding("s", "statistics", "Stats", id="corpus.stats"),
         Binding("h", "check", "Check", id="corpus.check"),
-        Binding("E", "export", "Export", id="corpus.export"),
+        Binding("v", "tokens", "Tokens", id="corpus.tokens"),
+        Binding("o", "verdict('pending')", "Reopen", show=False, id="corpus.reopen"),
+        Binding("e", "edit_prompt", "Edit prompt", show=False, id="corpus.edit"),
+        Binding("m", "note", "Note", show=False, id="corpus.note"),
     ]
 
     tokens_shown = False
 
     @property
-    def filters(self) -> FilterBar:
-        """The bar above."""
-        raise NotImplementedError
-
-    @property
+    @abstractmethod
     def table(self) -> ExchangeTable:
         """The rows."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def detail(self) -> ExchangeDetail:
         """The exchange under the cursor."""
-        raise NotImplementedError
 
-    @property
-    def store(self) -> Store:
-        """The corpus."""
-        return self.llama.workspace.store
-
-    @property
-    def targets(self) -> tuple[int, ...]:
-        """What an action is for: the marked ones, else the one under the cursor."""
-        if self.table.selected:
-            return tuple(sorted(self.table.selected))
-        return (self.table.current.id,) if self.table.current else ()
-
-    async def change(self, what: str, write: Callable[[], object], ids: tuple[int, ...] = ()) -> None:
-        """Write in a thread; tell it when it is on disk."""
-        await asyncio.to_thread(write)
-        if what:
-            self.llama.notify(what, timeout=2)
-        await self.refresh_chat(ids)
-        self.llama.tell(CorpusChanged(ids))
-
-    async def refresh_chat(self, ids: tuple[int, ...]) -> None:
-        """The chat shows the same exchanges."""
-        if not ids or any(exchange.id in ids for exchange in self.llama.chat.branch):
-            await self.llama.chat.refresh()
-
-    def say_task(self, words: str) -> None:
-        """Say what is being done; nothing takes the line away."""
-        line = self.query_one("#task-line", Static)
-        line.update(words)
-        line.display = bool(words)
-
+    @abstractmethod
     def go_to(self, exchange_id: int) -> object:
         """Put the cursor on an exchange."""
-        raise NotImplementedError
 
     # verdicts
 
     def action_verdict(self, status: str) -> None:
         """Keep, reject, defer or reopen; the inbox goes on at once, so that no key is waited for."""
-        if ids := self.targets:
+        if ids := self.table.targets:
             self.judge(ids, Status(status))
             if self.has_class("-inbox"):
                 self.table.action_move(1)
@@ -132,6 +94,17 @@ class Curating(ModeScreen):
         question = f"{count:,} exchanges become {WORDS[verdict]}. One undo (u) takes it back."
         answer = await self.app.push_screen_wait(Confirm("Many at once", question))
         return answer is True
+
+    @background("rating")
+    async def action_rate(self) -> None:
+        """Give the exchange, or all marked ones, 1 to 5 stars, or take them away."""
+        ids, exchange = self.table.targets, self.table.current
+        if not ids or exchange is None:
+            return
+        rating = await self.app.push_screen_wait(AskRating(_count(ids), exchange.rating))
+        if rating is not None:
+            said = f"{stars(rating)} for {_count(ids)}." if rating else f"No rating for {_count(ids)}."
+            await self.change(said if len(ids) > 1 else "", lambda: self.store.rate(ids, rating or None), ids)
 
     @background("write")
     async def action_correct(self) -> None:
@@ -167,7 +140,7 @@ class Curating(ModeScreen):
     @background("write")
     async def action_tags(self) -> None:
         """Tags of the exchange, or of all marked ones."""
-        ids, exchange = self.targets, self.table.current
+        ids, exchange = self.table.targets, self.table.current
         if not ids or exchange is None:
             return
         hint = f"Words between blanks. They replace the tags of {_count(ids)}."
@@ -176,27 +149,9 @@ class Curating(ModeScreen):
             tags = tuple(dict.fromkeys(tag for word in typed.replace(",", " ").split() if (tag := word.lstrip("#"))))
             await self.change("", lambda: self.store.set_tags(ids, tags), ids)
 
-    @background("undo", exclusive=False)
-    async def action_undo(self) -> None:
-        """Take the last action back, whichever screen it came from."""
-        undone = await asyncio.to_thread(self.store.undo)
-        self.llama.notify(f"Taken back: {undone}" if undone else "There is nothing to take back.", timeout=3)
-        await self.refresh_chat(())
-        self.llama.tell(CorpusChanged())
-
     async def _edited(self, title: str, text: str, above: str, *, empty: bool = False) -> str | None:
         context = render.clean(above[:4000])
         return await self.app.push_screen_wait(EditText(title, text, context=context, may_be_empty=empty))
-
-    # many
-
-    @background("select")
-    async def action_select_all(self) -> None:
-        """Mark all that the filter shows; again: none."""
-        if len(self.table.selected) >= self.table.count:
-            self.table.select(())
-            return
-        self.table.select(await asyncio.to_thread(self.store.ids, self.filters.where))
 
     # looking closer
 
@@ -246,9 +201,11 @@ class Curating(ModeScreen):
 
     @background("stats")
     async def action_statistics(self) -> None:
-        """Counts and bars over everything."""
-        parts = await asyncio.to_thread(statistics, self.store)
-        await self.app.push_screen_wait(Reading("The corpus in figures", parts))
+        """Counts and bars over everything; lengths in tokens come a moment later."""
+        panel = StatsPanel()
+        await self.app.push_screen(panel)
+        panel.show(await asyncio.to_thread(statistics, self.store, time.time()))
+        panel.show_lengths(await asyncio.to_thread(lengths, self.store, self.llama.client.model))
 
 
 def _count(ids: tuple[int, ...]) -> str:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 from textual.message import Message
 
 from corpora import transfer
-from corpora.store import Branch
 from corpora.transfer import ImportProgress, ImportReport
 from tui import render
 from tui.messages import CorpusChanged
 from tui.screens.background import background
 from tui.screens.curating import Curating
-from tui.widgets.file_dialogs import ExportDialog, ExportWanted, ImportDialog, ImportTold, ImportWanted, now
+from tui.screens.exporting import Exporting
+from tui.widgets.file_dialogs import ExportDialog, ImportDialog, ImportTold, ImportWanted, now
 
 
-class Transferring(Curating):
+class Transferring(Curating, Exporting):
     """Files into the corpus and out of it."""
 
     @dataclass
@@ -71,28 +70,5 @@ class Transferring(Curating):
         """Ask for a file and a format, write it whole."""
         proposed = self.llama.workspace.paths.exports / "corpus.jsonl"
         wanted = await self.app.push_screen_wait(ExportDialog(proposed, self.table.count))
-        if wanted is None:
-            return
-        self.say_task(f"Writing {render.line(str(wanted.path), 60)} …")
-        try:
-            rows, left_out = await asyncio.to_thread(self._export, wanted)
-            self.llama.notify(_told(rows, left_out, wanted.path), timeout=10)
-        finally:
-            self.say_task("")
-
-    def _export(self, wanted: ExportWanted) -> tuple[int, list[str]]:
-        left_out: list[str] = []
-
-        def note(branch: Branch, reason: str) -> None:
-            left_out.append(reason)
-
-        where = self.filters.where if wanted.shown else None
-        rows = transfer.export_file(self.store, wanted.path, wanted.format, where, force=wanted.force, left_out=note)
-        return rows, left_out
-
-
-def _told(rows: int, left_out: list[str], path: Path) -> str:
-    said = f"{rows:,} rows written to {path}."
-    if left_out:
-        said += f"\n{len(left_out):,} left out; the first: {left_out[0]}"
-    return said
+        if wanted is not None:
+            await self.write_out(wanted, self.filters.where if wanted.shown else None)

@@ -118,7 +118,7 @@ class AskLine(Dialog[str]):
             yield Static(render.text(self.hint), classes="body")
             yield Input(render.line(self.value), compact=True, suggester=self.suggester)
             yield Static("", classes="error", markup=False)
-            yield Static("enter: done · escape: cancel", classes="keys", markup=False)
+            yield Static("enter saves · esc cancels", classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter answers, if the answer will do."""
@@ -148,9 +148,12 @@ class EditText(Dialog[str]):
         Binding("escape", "leave", "Cancel", priority=True),
     ]
 
-    def __init__(self, title: str, text: str, *, context: Content | str = "", may_be_empty: bool = False) -> None:
+    def __init__(
+        self, title: str, text: str, *, context: Content | str = "", may_be_empty: bool = False, error: str = ""
+    ) -> None:
         super().__init__()
         self.title_text, self.text, self.context, self.may_be_empty = title, text, context, may_be_empty
+        self.error = error
         self._warned = False
 
     def compose(self) -> ComposeResult:
@@ -161,13 +164,15 @@ class EditText(Dialog[str]):
                     yield Static(self.context if isinstance(self.context, Content) else render.text(self.context))
             yield SafeTextArea(self.text, soft_wrap=True, compact=True, tab_behavior="indent")
             yield Static("", classes="error", markup=False)
-            yield Static("ctrl+s: save · escape: cancel", classes="keys", markup=False)
+            yield Static("ctrl+s saves · esc cancels", classes="keys", markup=False)
 
     def on_mount(self) -> None:
         """The caret stands at the end."""
         area = self.query_one(TextArea)
         area.move_cursor(area.document.end)
         area.focus()
+        if self.error:
+            self.say_error(self.error)
 
     def on_text_area_changed(self) -> None:
         """A further change asks again."""
@@ -187,7 +192,7 @@ class EditText(Dialog[str]):
             self.dismiss(None)
             return
         self._warned = True
-        self.say_error("The text is changed. ctrl+s saves it; escape once more gives the change up.")
+        self.say_error("Changed: ctrl+s saves it, esc once more gives it up.")
 
 
 class Reading(Dialog[None]):
@@ -208,4 +213,4 @@ class Reading(Dialog[None]):
             with VerticalScroll():
                 for part in self.parts:
                     yield Static(part, classes="body")
-            yield Static("escape: close", classes="keys", markup=False)
+            yield Static("esc closes", classes="keys", markup=False)

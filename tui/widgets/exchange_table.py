@@ -1,307 +1,63 @@
-"""A table of exchanges that holds only the pages in view: 100,000 rows open as fast as ten.
-
-Asks for pages with a message and is given rows; knows nothing of the store.
-"""
+"""The table of exchanges: status, rating, prompt, reply, tags, who wrote it, age. Knows nothing of the store."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
-from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding
-from textual.events import Click
-from textual.geometry import Region, Size
-from textual.message import Message
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 
 from corpora.dialog import Exchange, Status
 from tui import render
+from tui.widgets.paged_table import PagedTable, age_of, fit
 
-PAGE = 100
-KEPT_PAGES = 12
 MARKS = {Status.PENDING: "○", Status.KEPT: "✓", Status.REJECTED: "✗", Status.DEFERRED: "»"}
 WIDE, MIDDLE = 100, 62
 
 
-class ExchangeTable(ScrollView, can_focus=True):
-    """Rows by number; `row` is None where a page has not come yet."""
+class ExchangeTable(PagedTable[Exchange]):
+    """Exchanges by number."""
 
-    COMPONENT_CLASSES = {
-        "table--head",
-        "table--cursor",
-        "table--blurred-cursor",
-        "table--even",
-        "table--selected",
-        *(f"table--{status.value}" for status in Status),
-    }
+    COMPONENT_CLASSES = {*(f"table--{status.value}" for status in Status), "table--rating"}
     DEFAULT_CSS = """
     ExchangeTable {
-        background: $surface;
-        color: $foreground;
-        overflow-x: hidden;
-        scrollbar-gutter: stable;
-        scrollbar-size-vertical: 1;
-        & > .table--head { background: $panel; color: $foreground; text-style: bold; }
-        & > .table--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
-        & > .table--blurred-cursor { background: $block-cursor-blurred-background; }
-        & > .table--even { background: $surface; }
-        & > .table--selected { color: $accent; text-style: bold; }
         & > .table--pending { color: $text-warning; }
         & > .table--kept { color: $text-success; }
         & > .table--rejected { color: $text-error; }
         & > .table--deferred { color: $text-muted; }
+        & > .table--rating { color: $text-warning; }
     }
     """
-    BINDINGS = [
-        Binding("j,down", "move(1)", "Next", show=False, id="corpus.next"),
-        Binding("k,up", "move(-1)", "Previous", show=False, id="corpus.previous"),
-        Binding("pagedown,ctrl+f", "move_page(1)", "Page down", show=False),
-        Binding("pageup,ctrl+b", "move_page(-1)", "Page up", show=False),
-        Binding("g,home", "first", "First", show=False),
-        Binding("G,end", "last", "Last", show=False),
-        Binding("enter", "open", "Open", show=False, id="corpus.open"),
-    ]
 
-    @dataclass
-    class PageWanted(Message):
-        """Rows from `page * PAGE` on are needed; `generation` goes back with them."""
+    def heads(self, width: int) -> list[tuple[str, int]]:
+        """The columns there is room for."""
+        names = ("", "★", "Prompt", "Reply", "Tags", "From", "Age")
+        return list(zip(names, _widths(width), strict=True))
 
-        page: int
-        generation: int
-
-    @dataclass
-    class CursorMoved(Message):
-        """Another row is under the cursor; None in an empty table."""
-
-        exchange: Exchange | None
-
-    @dataclass
-    class Opened(Message):
-        """Enter or a double click on a row."""
-
-        exchange: Exchange
-
-    class SelectionChanged(Message):
-        """Rows were marked or unmarked."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.count = 0
-        self.cursor = 0
-        self.generation = 0
-        self.selected: set[int] = set()
-        self._pages: dict[int, list[Exchange]] = {}
-        self._asked: set[int] = set()
-        self._under_cursor: int | None = None
-
-    # what is shown
-
-    def show(self, count: int, pages: dict[int, list[Exchange]], *, cursor: int | None = None) -> None:
-        """Replace everything: the number of rows, the pages that are there, and the cursor's row."""
-        self.generation += 1
-        self.count, self._pages, self._asked = count, dict(pages), set()
-        self.cursor = max(0, min(self.cursor if cursor is None else cursor, count - 1))
-        self.virtual_size = Size(0, count + 1)
-        self._keep_in_view()
-        self.refresh()
-        self._moved()
-
-    def fill(self, page: int, generation: int, rows: list[Exchange]) -> None:
-        """Take a page that was asked for; one of an older generation is ignored."""
-        if generation != self.generation:
-            return
-        self._asked.discard(page)
-        self._pages[page] = rows
-        for old in sorted(self._pages, key=lambda number: abs(number - page))[KEPT_PAGES:]:
-            del self._pages[old]
-        self.refresh()
-        if self.cursor // PAGE == page:
-            self._moved()
-
-    def replace(self, exchange: Exchange) -> None:
-        """Show a changed exchange in its place."""
-        for rows in self._pages.values():
-            for place, known in enumerate(rows):
-                if known.id == exchange.id:
-                    rows[place] = exchange
-        self.refresh()
-
-    def row(self, index: int) -> Exchange | None:
-        """The exchange at a row; asks for its page where it is not there."""
-        if not 0 <= index < self.count:
-            return None
-        page, place = divmod(index, PAGE)
-        rows = self._pages.get(page)
-        if rows is None:
-            self._ask(page)
-            return None
-        return rows[place] if place < len(rows) else None
-
-    @property
-    def current(self) -> Exchange | None:
-        """The exchange under the cursor."""
-        return self.row(self.cursor)
-
-    @property
-    def visible_pages(self) -> range:
-        """Numbers of the pages in view, the cursor's included; at least one."""
-        first = min(self.scroll_offset.y, self.cursor)
-        last = max(self.scroll_offset.y + self.size.height, self.cursor)
-        return range(first // PAGE, max(0, min(last, self.count - 1)) // PAGE + 1)
-
-    def select(self, ids: Iterable[int]) -> None:
-        """Mark these exchanges, and no others."""
-        self.selected = set(ids)
-        self.refresh()
-        self.post_message(self.SelectionChanged())
-
-    # moving
-
-    def move_to(self, index: int) -> None:
-        """Put the cursor on a row and keep it in view."""
-        self.cursor = max(0, min(index, self.count - 1))
-        self._keep_in_view()
-        self.refresh()
-        self._moved()
-
-    def action_move(self, by: int) -> None:
-        """One row on or back."""
-        self.move_to(self.cursor + by)
-
-    def action_move_page(self, by: int) -> None:
-        """One screenful on or back."""
-        self.move_to(self.cursor + by * max(1, self.size.height - 2))
-
-    def action_first(self) -> None:
-        """The first row."""
-        self.move_to(0)
-
-    def action_last(self) -> None:
-        """The last row."""
-        self.move_to(self.count - 1)
-
-    def action_open(self) -> None:
-        """Look at the whole exchange."""
-        if self.current is not None:
-            self.post_message(self.Opened(self.current))
-
-    def toggle(self) -> None:
-        """Mark or unmark the row, and go on to the next."""
-        if (exchange := self.current) is not None:
-            self.select(self.selected ^ {exchange.id})
-            self.move_to(self.cursor + 1)
-
-    def on_click(self, event: Click) -> None:
-        """A click moves the cursor, a double click opens."""
-        index = event.get_content_offset_capture(self).y + self.scroll_offset.y - 1
-        if 0 <= index < self.count:
-            self.move_to(index)
-            if event.chain == 2:
-                self.action_open()
-
-    # drawing
-
-    def render_line(self, y: int) -> Strip:
-        """Line 0 is the head and stays; the others are rows."""
-        width = self.scrollable_content_region.width
-        if y == 0:
-            return self._head(width)
-        index = self.scroll_offset.y + y - 1
-        if index >= self.count:
-            return Strip.blank(width, self.rich_style)
-        return self._line(index, width)
-
-    def on_resize(self) -> None:
-        """Keep the cursor in sight when the terminal shrinks."""
-        self._keep_in_view()
-
-    def _head(self, width: int) -> Strip:
-        style = self.get_component_rich_style("table--head")
-        names = ("", "Prompt", "Reply", "Tags", "From", "Age")
-        cells = zip(names, _widths(width), strict=True)
-        return Strip([Segment(_fit(name, size), style) for name, size in cells]).adjust_cell_length(width, style)
-
-    def _line(self, index: int, width: int) -> Strip:
-        exchange = self.row(index)
-        base = self._row_style(index)
-        if exchange is None:
-            return Strip([Segment(_fit("  …", width), base)], width)
-        dim = Style() if index == self.cursor else Style(dim=True)
-        segments = self._segments(exchange, _widths(width), base, dim)
-        return Strip(segments).adjust_cell_length(width, base)
-
-    def _segments(self, exchange: Exchange, widths: Sequence[int], base: Style, dim: Style) -> list[Segment]:
-        mark, prompt, reply, tags, source, age = widths
-        status = self.get_component_rich_style(f"table--{exchange.status.value}", partial=True)
-        chosen = exchange.id in self.selected
-        dot = self.get_component_rich_style("table--selected", partial=True)
-        written = "✎ " if exchange.corrected else ""
+    def segments(self, row: Exchange, width: int, base: Style, dim: Style) -> list[Segment]:
+        """One exchange."""
+        mark, stars, prompt, reply, tags, source, age = _widths(width)
+        status = self.get_component_rich_style(f"table--{row.status.value}", partial=True)
+        rated = self.get_component_rich_style("table--rating", partial=True)
+        written = "✎ " if row.corrected else ""
         return [
-            Segment(_fit("●" if chosen else " ", 2), base + dot),
-            Segment(_fit(MARKS[exchange.status], mark - 2), base + status),
-            Segment(_fit(render.line(exchange.prompt, 300), prompt), base),
-            Segment(_fit(written + render.line(exchange.reply, 300), reply), base + dim),
-            Segment(_fit(render.line(" ".join(f"#{tag}" for tag in exchange.tags), 80), tags), base + dim),
-            Segment(_fit(render.line(_origin(exchange), 80), source), base + dim),
-            Segment(_fit(age_of(exchange.created), age), base + dim),
+            self.mark(row, base),
+            Segment(fit(MARKS[row.status], mark - 2), base + status),
+            Segment(fit(f"{row.rating}★" if row.rating else "", stars), base + rated),
+            Segment(fit(render.line(row.prompt, 300), prompt), base),
+            Segment(fit(written + render.line(row.reply, 300), reply), base + dim),
+            Segment(fit(render.line(" ".join(f"#{tag}" for tag in row.tags), 80), tags), base + dim),
+            Segment(fit(render.line(_origin(row), 80), source), base + dim),
+            Segment(fit(age_of(row.created), age), base + dim),
         ]
-
-    def _row_style(self, index: int) -> Style:
-        if index == self.cursor:
-            name = "table--cursor" if self.has_focus else "table--blurred-cursor"
-            return self.get_component_rich_style(name)
-        return self.get_component_rich_style("table--even")
-
-    # within
-
-    def _ask(self, page: int) -> None:
-        if page not in self._asked:
-            self._asked.add(page)
-            self.post_message(self.PageWanted(page, self.generation))
-
-    def _keep_in_view(self) -> None:
-        if self.size.height > 1:
-            region = Region(0, self.cursor, 1, 2)
-            self.scroll_to_region(region, animate=False, force=True)
-
-    def _moved(self) -> None:
-        exchange = self.current
-        if exchange is None and self.count:
-            return
-        self.post_message(self.CursorMoved(exchange))
-
-
-def age_of(created: float) -> str:
-    """How long ago, in the largest unit: `5m`, `3h`, `2d`, `4w`, `1y`."""
-    seconds = max(0.0, time.time() - created)
-    for size, unit in ((365 * 86400, "y"), (7 * 86400, "w"), (86400, "d"), (3600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return "now"
 
 
 def _origin(exchange: Exchange) -> str:
     return exchange.adapter if exchange.source == "chat" else exchange.source
 
 
-def _widths(width: int) -> tuple[int, int, int, int, int, int]:
-    """Cells of mark, prompt, reply, tags, origin and age; the last ones fold away on a narrow screen."""
-    mark, tags, source, age = 4, (14 if width >= WIDE else 0), (12 if width >= MIDDLE else 0), 4
-    text = max(0, width - mark - tags - source - age)
+def _widths(width: int) -> tuple[int, int, int, int, int, int, int]:
+    """Cells of mark, rating, prompt, reply, tags, origin and age; some fold away on a narrow screen."""
+    mark, stars, age = 4, 3, 4
+    tags, source = (14 if width >= WIDE else 0), (12 if width >= MIDDLE else 0)
+    text = max(0, width - mark - stars - tags - source - age)
     prompt = text * 9 // 20
-    return mark, prompt, text - prompt, tags, source, age
-
-
-def _fit(text: str, width: int) -> str:
-    """The text in exactly `width` cells, a blank at its end, with an ellipsis where it was cut."""
-    if width <= 0:
-        return ""
-    text = text.replace("\t", " ")
-    if cell_len(text) > width - 1:
-        return set_cell_size(set_cell_size(text, max(0, width - 2)) + "…", width)
-    return set_cell_size(text, width)
+    return mark, stars, prompt, text - prompt, tags, source, age

@@ -24,7 +24,8 @@ from tui.widgets.dialogs import Dialog
 from tui.widgets.path_suggester import PathSuggester
 
 Wanted = TypeVar("Wanted")
-FOUND, KEPT, SHOWN = "by itself", "what is kept", "what the filter shows"
+FOUND, KEPT, SHOWN, ALL_PAIRS = "by itself", "what is kept", "what the filter shows", "all pairs"
+PREFERENCE = "preference"
 LISTED = 500
 
 
@@ -40,7 +41,7 @@ class ImportWanted:
 
 @dataclass(frozen=True, slots=True)
 class ExportWanted:
-    """A new file; `shown` exports what the filter shows instead of what is kept."""
+    """A new file; `shown` exports what the filter shows instead of what is kept, or of all pairs."""
 
     path: Path
     format: str
@@ -140,23 +141,30 @@ class ImportDialog(FileDialog[ImportWanted]):
 class ExportDialog(FileDialog[ExportWanted]):
     """Into which file, in which format, what."""
 
-    def __init__(self, proposed: Path, found: int) -> None:
+    def __init__(self, proposed: Path, found: int, *, pairs: bool = False) -> None:
         super().__init__()
-        self.proposed, self.found = proposed, found
+        self.proposed, self.found, self.pairs = proposed, found, pairs
         self._warned = False
 
     def compose(self) -> ComposeResult:
         """Path, format, what."""
+        whole = ALL_PAIRS if self.pairs else KEPT
         with self.window("Export"):
-            yield Static(".jsonl writes lines, .json one array; .gz is packed.", classes="body")
+            yield Static(self._hint(), classes="body")
             yield from self.path_line(str(self.proposed))
-            yield from self.choice("format", formats.WRITABLE, "messages", "format")
-            yield from self.choice("rows", (KEPT, SHOWN), KEPT, "rows")
+            if not self.pairs:
+                yield from self.choice("format", formats.WRITABLE, "messages", "format")
+            yield from self.choice("rows", (whole, SHOWN), whole, "rows")
             yield from self.foot("Export")
 
     def answer(self) -> ExportWanted:
         """What the fields say."""
-        return ExportWanted(self.path(), self.chosen("format"), self.chosen("rows") == SHOWN, self._warned)
+        format = PREFERENCE if self.pairs else self.chosen("format")
+        return ExportWanted(self.path(), format, self.chosen("rows") == SHOWN, self._warned)
+
+    def _hint(self) -> str:
+        pairs = "Prompt, chosen and rejected, as TRL's DPOTrainer reads them. " if self.pairs else ""
+        return f"{pairs}.jsonl writes lines, .json one array; .gz is packed. The filter shows {self.found:,}."
 
     def finish(self) -> None:
         """A file that is there is written over only when asked twice."""
@@ -188,7 +196,7 @@ class ImportTold(Dialog[bool]):
         with self.window("What would come in" if self.wanted.dry_run else "Imported"):
             with VerticalScroll():
                 yield Static(told(self.report, dry=self.wanted.dry_run), classes="body")
-            keys = "enter: import it now · escape: leave it" if self.wanted.dry_run else "escape: close"
+            keys = "enter imports it now · esc cancels" if self.wanted.dry_run else "esc closes"
             yield Static(keys, classes="keys", markup=False)
 
     def action_go(self) -> None:

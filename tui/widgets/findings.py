@@ -42,7 +42,7 @@ class Findings(Dialog[int]):
         """The list and the keys."""
         with self.window(self._title()):
             yield OptionList(*self._options(), markup=False, compact=True)
-            yield Static("enter: show it · f: fix it (u undoes) · escape: close", classes="keys", markup=False)
+            yield Static("enter shows it · f fixes it (u undoes) · esc closes", classes="keys", markup=False)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Leave with this exchange."""

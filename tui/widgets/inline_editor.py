@@ -13,7 +13,7 @@ from textual.widgets import Static
 from tui.widgets.safe_area import SafeTextArea
 
 TITLES = {"correct": "Correct the reply", "edit": "Change the prompt and ask again"}
-KEYS = "ctrl+s saves · esc leaves · ctrl+l clears · f7 opens your editor"
+KEYS = "ctrl+s saves · esc cancels · ctrl+l clears · f7 opens your editor"
 
 
 class InlineEditor(Vertical):
@@ -22,7 +22,7 @@ class InlineEditor(Vertical):
     BINDINGS = [
         Binding("ctrl+s", "save", "Save", priority=True, id="editor.save"),
         Binding("ctrl+l", "clear", "Clear", priority=True, show=False, id="editor.clear"),
-        Binding("escape", "leave", "Leave", priority=True, id="editor.leave"),
+        Binding("escape", "leave", "Cancel", priority=True, id="editor.leave"),
     ]
 
     @dataclass

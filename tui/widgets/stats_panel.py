@@ -1,91 +1,156 @@
-"""The corpus in figures, as bars to look at. Reads the store; draws text, no widgets."""
+"""The corpus in figures, to look at rather than to read: shares, lengths in tokens, growth.
+
+What reads the store stands in functions that run in a thread; the panel is given what they found.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.widgets import Static
 
 from corpora.dialog import Status
-from corpora.store import Stats, Store
-from corpora.store.values import Bar
+from corpora.errors import LlamaTuiError
+from corpora.statistics import token_lengths
+from corpora.store import Bar, Filter, Stats, Store
 from tui import render
+from tui.widgets.charts import COLUMNS, bar_line, bars, columns, stacked
+from tui.widgets.dialogs import Dialog
 from tui.widgets.exchange_detail import STATUS_STYLE
+from tui.widgets.rating import MOST, stars
+from tui.widgets.token_preview import tokenizer_of
 
-WIDTH = 36
-STEPS = " ▁▂▃▄▅▆▇█"
-EIGHTHS = " ▏▎▍▌▋▊▉█"
+HOUR, DAY = 3600.0, 86_400.0
+LISTED = 8
 
 
-def statistics(store: Store) -> list[Content]:
-    """Every figure the store knows, one block each. Raises StoreError."""
+class StatsPanel(Dialog[None]):
+    """Scrolls; the blocks come as they are counted."""
+
+    DEFAULT_CSS = """
+    StatsPanel > .window { height: 90%; }
+    StatsPanel VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+    StatsPanel .figures, StatsPanel .lengths { height: auto; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Figures, then lengths."""
+        with self.window("The corpus in figures"):
+            with VerticalScroll():
+                yield Static("Counting …", classes="figures", markup=False)
+                yield Static("", classes="lengths", markup=False)
+            yield Static("↑ ↓ scroll · esc closes", classes="keys", markup=False)
+
+    def show(self, parts: Sequence[Content]) -> None:
+        """The figures of the store."""
+        self._put(".figures", parts)
+
+    def show_lengths(self, parts: Sequence[Content]) -> None:
+        """The lengths, which take longer."""
+        self._put(".lengths", parts)
+
+    def _put(self, place: str, parts: Sequence[Content]) -> None:
+        # It may have been closed while they were counted.
+        for block in self.query(place).results(Static):
+            block.update(Content("\n\n").join([*parts, Content("")]))
+
+
+def statistics(store: Store, now: float) -> list[Content]:
+    """Every figure that needs no tokenizer, one block each. Raises StoreError."""
     stats = store.stats()
     if not stats.exchanges:
         return [Content("Nothing is stored yet. Chat, or import a file with I on the corpus screen.")]
     return [
-        _block("By status", _by_status(stats)),
-        _block("Learned", _learned(stats)),
-        _block("By source", bars(stats.by_source.items(), stats.exchanges)),
-        _block("Tags", bars(list(store.tags().items())[:12], stats.exchanges)),
-        _block("Length of prompt and reply, in characters", [_columns(store.lengths(WIDTH), _length)]),
-        _block("Exchanges added, by day", [_columns(store.growth()[-2 * WIDTH :], _day)]),
+        _block("By status", [_status_bar(status, stats) for status in Status], stats),
+        _block("Trained and new", _learned(store, stats)),
+        _block("Growth", [_growth(store, now)]),
+        _block("By source", _most(stats.by_source, stats.exchanges)),
+        *_chosen("Ratings", {stars(n): store.ratings().get(n, 0) for n in range(MOST, 0, -1)}, stats),
+        *_chosen("Tags", store.tags(), stats),
+        _block("Scripts", _most({name or "none": count for name, count in store.scripts().items()}, stats.exchanges)),
     ]
 
 
-def bars(counts: Iterable[tuple[str, int]], total: int, style: str = "$primary") -> list[Content]:
-    """One line for each count: name, bar, figure, share of the total."""
-    return [_bar(name, count, total, style) for name, count in counts]
+def lengths(store: Store, model: str) -> list[Content]:
+    """Lengths in tokens of the model, or in characters where its tokenizer is not at hand. Raises StoreError."""
+    try:
+        found = token_lengths(store, tokenizer_of(model), Filter(), bars=COLUMNS)
+        title = "Lengths of prompt and reply, in tokens"
+    except (LlamaTuiError, OSError) as error:
+        found, title = store.lengths(COLUMNS), f"Lengths in characters ({render.line(str(error), 60)})"
+    return [_block(title, [columns(found, lambda start: f"{start:,.0f}")])] if found else []
 
 
-def bar(share: float, width: int = WIDTH) -> str:
-    """A bar of `width` cells, filled to a share of 1 in eighths of a cell."""
-    eighths = round(max(0.0, min(1.0, share)) * width * 8)
-    full, part = divmod(eighths, 8)
-    return ("█" * full + (EIGHTHS[part] if part else "")).ljust(width)
+def cumulated(added: Sequence[Bar], step: float, now: float, places: int = COLUMNS) -> list[Bar]:
+    """How many there were at the end of each of at most `places` equal spans, up to now."""
+    if not added:
+        return []
+    first = added[0].start
+    steps = max(1, int((max(now, added[-1].start) - first) // step) + 1)
+    width = -(-steps // places)
+    counts = [0] * -(-steps // width)
+    for each in added:
+        counts[int((each.start - first) // step) // width] += each.count
+    total, found = 0, list[Bar]()
+    for place, count in enumerate(counts):
+        total += count
+        found.append(Bar(first + place * width * step, total))
+    return found
 
 
-def _block(title: str, lines: Sequence[Content]) -> Content:
-    body = lines or [Content.styled("none", "dim")]
-    return Content("\n").join([Content.styled(title, "bold"), *body])
+def _block(title: str, lines: Sequence[Content], stats: Stats | None = None) -> Content:
+    head = Content.styled(title, "bold")
+    if stats is not None:
+        told = f"   {stats.exchanges:,} exchanges · {stats.conversations:,} dialogs · "
+        head += Content.styled(f"{told}{stats.preferences:,} pairs · {stats.verdicts:,} votes", "dim")
+    return Content("\n").join([head, *(lines or [Content.styled("none", "dim")])])
 
 
-def _bar(name: str, count: int, total: int, style: str) -> Content:
-    share = count / total if total else 0.0
-    return Content.assemble(
-        f"{render.line(name, 16):<17}", (bar(share), style), f" {count:>8,}", (f" {share:>5.0%}", "dim")
-    )
+def _status_bar(status: Status, stats: Stats) -> Content:
+    return bar_line(status.value, stats.by_status.get(status, 0), stats.exchanges, STATUS_STYLE[status])
 
 
-def _by_status(stats: Stats) -> list[Content]:
-    return [_bar(s.value, stats.by_status.get(s, 0), stats.exchanges, STATUS_STYLE[s]) for s in Status]
+def _learned(store: Store, stats: Stats) -> list[Content]:
+    """Of everything: what a version has seen, what is kept and new, and the rest; and how much is corrected."""
+    new = store.count(Filter(statuses=(Status.KEPT,), trained=False))
+    rest = max(0, stats.exchanges - stats.trained - new)
+    parts = (("trained", stats.trained, "$success"), ("kept and new", new, "$warning"), ("neither", rest, "$panel"))
+    return [*stacked(parts), bar_line("corrected", stats.corrected, stats.exchanges, "$accent")]
 
 
-def _learned(stats: Stats) -> list[Content]:
-    kept = stats.by_status.get(Status.KEPT, 0)
-    figures = f"{stats.conversations:,} chats · {stats.preferences:,} preference pairs · {stats.verdicts:,} votes"
-    return [
-        _bar("trained", stats.trained, stats.exchanges, "$success"),
-        _bar("kept, untrained", max(0, kept - stats.trained), stats.exchanges, "$warning"),
-        _bar("corrected", stats.corrected, stats.exchanges, "$accent"),
-        Content.styled(figures, "dim"),
-    ]
+def _growth(store: Store, now: float) -> Content:
+    """All exchanges that there were, over the time since the first; by hours in the first two days."""
+    added, step, say = store.growth(), DAY, _day
+    if now - added[0].start < 2 * DAY:
+        added, step, say = store.growth(HOUR), HOUR, _hour
+    week = sum(each.count for each in store.growth(HOUR) if each.start >= now - 7 * DAY)
+    chart = columns(cumulated(added, step, now), say, "$success")
+    return chart + Content.styled(f"\n{week:,} in the last 7 days", "dim")
 
 
-def _columns(found: Sequence[Bar], say: Callable[[float], str]) -> Content:
-    """A histogram one line high, with its first and last start below."""
-    if not found:
-        return Content.styled("none", "dim")
-    highest = max(each.count for each in found) or 1
-    line = "".join(STEPS[-(-each.count * 8 // highest)] for each in found)
-    first, last = say(found[0].start), say(found[-1].start)
-    gap = " " * max(1, len(line) - len(first) - len(last))
-    return Content.assemble((line, "$primary"), (f"  at most {highest:,}\n", "dim"), (f"{first}{gap}{last}", "dim"))
+def _most(counts: dict[str, int], total: int) -> list[Content]:
+    """The most frequent, and the others together."""
+    ranked = sorted(counts.items(), key=lambda each: -each[1])
+    left = sum(count for _, count in ranked[LISTED:])
+    others = [bar_line(f"{len(ranked) - LISTED} more", left, total, "$panel")] if left else []
+    return [*bars(ranked[:LISTED], total), *others]
 
 
-def _length(start: float) -> str:
-    return f"{start:,.0f}"
+def _chosen(title: str, counts: dict[str, int], stats: Stats) -> list[Content]:
+    """A block of what only some exchanges have; none where none has."""
+    if not any(counts.values()):
+        return []
+    lines = _most(counts, stats.exchanges) if len(counts) > MOST else bars(counts.items(), stats.exchanges)
+    return [_block(title, lines)]
 
 
 def _day(start: float) -> str:
-    return time.strftime("%d %b", time.gmtime(start))
+    return time.strftime("%d %b %Y", time.gmtime(start))
+
+
+def _hour(start: float) -> str:
+    return time.strftime("%d %b %H:%M", time.localtime(start))

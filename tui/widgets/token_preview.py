@@ -27,7 +27,7 @@ def token_preview(model: str, shown: Shown) -> Content:
     """The ids of the dialog that ends with this exchange; what is wrong with it, where it cannot be encoded."""
     kept = {each.id for each in shown.path if each.status is Status.KEPT} | {shown.exchange.id}
     try:
-        pieces = preview(dialog_of(shown.path, kept), _tokenizer(str(tokenizer_file(model))))
+        pieces = preview(dialog_of(shown.path, kept), tokenizer_of(model))
     except (LlamaTuiError, OSError) as error:
         return Content.assemble(("Tokens\n", "bold dim"), render.text(str(error), "$text-error"))
     trained = sum(piece.trained for piece in pieces)
@@ -45,6 +45,11 @@ def tokenizer_file(model: str) -> Path:
             f"The tokenizer of {model} is not on this disk.", remedy="It comes with the model, once that is loaded."
         )
     return folder / "tokenizer.json"
+
+
+def tokenizer_of(model: str) -> Any:
+    """The model's own tokenizer, read once. Raises ModelError and OSError."""
+    return _tokenizer(str(tokenizer_file(model)))
 
 
 @lru_cache(maxsize=2)

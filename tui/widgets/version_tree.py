@@ -20,7 +20,7 @@ from sessions.errors import AdapterDamaged
 from sessions.lineage import Branch, Lineage
 from sessions.protocol import BASE
 from tui import render
-from tui.widgets.exchange_table import age_of
+from tui.widgets.paged_table import age_of
 
 WIDE = 70
 
