@@ -1,43 +1,58 @@
 """LoRA adapters in memory: which are held, mixed into one batch row by row, swapped.
 
-The base is never touched: a wrapped layer adds `scale * B(A(x))`, with a scale of its own for each row.
+The base is never touched: a wrapped layer adds `scale * B(A(x))` to the rows that an adapter writes.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from sessions.engine.lora import Adapter, Delta
+from sessions.engine.lora import Adapter
 
 MOST = 8
 MOST_BYTES = 4 << 30
 
 
-class TunedLinear(nn.Module):
-    """A frozen linear layer plus the deltas that are active now.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One adapter's delta on neighbouring rows: `a` [rank, in], `b` [out, rank], and its weight.
 
-    `scale` [rows, 1, ranks] weighs each row's deltas; `factor` stands for it where all weights are one number.
+    `gain` [out], or None, is what the adapter adds of the base's own outputs (DoRA).
     """
+
+    rows: slice
+    a: torch.Tensor
+    b: torch.Tensor
+    factor: float
+    gain: torch.Tensor | None
+
+    def onto(self, out: torch.Tensor, x: torch.Tensor) -> None:
+        """Add to the base's `out` [n, out] what the adapter makes of `x` [n, in], both in the adapter's dtype."""
+        if self.gain is not None:
+            out.addcmul_(out, self.gain)
+        out.addmm_(torch.mm(x, self.a.T), self.b.T, alpha=self.factor)
+
+
+class TunedLinear(nn.Module):
+    """A frozen linear layer plus the deltas that are active now, each on its own rows."""
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
-        self.a: torch.Tensor | None = None
-        self.b: torch.Tensor | None = None
-        self.scale: torch.Tensor | None = None
-        self.factor: float | None = None
+        self.parts: tuple[Part, ...] = ()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[rows, tokens, in] to [rows, tokens, out]."""
         out: torch.Tensor = self.base(x)
-        if self.a is None or self.b is None or self.scale is None:
-            return out
-        inner = functional.linear(x.to(self.a.dtype), self.a) * self.scale
-        return out + (inner @ self.b).to(out.dtype)
+        for part in self.parts:
+            wide = out[part.rows].to(part.a.dtype).flatten(0, 1)
+            part.onto(wide, x[part.rows].to(part.a.dtype).flatten(0, 1))
+            out[part.rows] = wide.view(-1, *out.shape[1:]).to(out.dtype)
+        return out
 
     @property
     def weight(self) -> torch.Tensor:
@@ -83,9 +98,9 @@ class Residents:
         wanted = tuple((adapter.digest if adapter else "", strength) for adapter, strength in columns)
         if wanted == self._active:
             return
-        used = list({adapter.digest: adapter for adapter, _ in columns if adapter}.values())
+        runs = _runs(columns)
         for name, layer in self.layers.items():
-            _activate_layer(layer, [adapter.deltas.get(name) for adapter in used], _shares(columns, used))
+            layer.parts = tuple(_part(*run, name) for run in runs if name in run[1].deltas)
         self._active = wanted
         self.version += 1
 
@@ -103,23 +118,20 @@ class Residents:
                 self.layers[name] = layer
 
 
-def _shares(columns: list[tuple[Adapter | None, float]], used: list[Adapter]) -> list[list[float]]:
-    """For each row, how much of each used adapter it takes."""
-    return [
-        [strength if adapter is not None and adapter.digest == other.digest else 0.0 for other in used]
-        for adapter, strength in columns
-    ]
+def _runs(columns: list[tuple[Adapter | None, float]]) -> list[tuple[slice, Adapter, float]]:
+    """Neighbouring rows with the same adapter at the same strength; rows of the base are in none."""
+    found: list[tuple[slice, Adapter, float]] = []
+    for row, (adapter, strength) in enumerate(columns):
+        if adapter is None:
+            continue
+        if found and found[-1][0].stop == row and (found[-1][1].digest, found[-1][2]) == (adapter.digest, strength):
+            found[-1] = (slice(found[-1][0].start, row + 1), adapter, strength)
+        else:
+            found.append((slice(row, row + 1), adapter, strength))
+    return found
 
 
-def _activate_layer(layer: TunedLinear, deltas: list[Delta | None], shares: list[list[float]]) -> None:
-    present = [(index, delta) for index, delta in enumerate(deltas) if delta is not None]
-    if not present:
-        layer.a = layer.b = layer.scale = layer.factor = None
-        return
-    pairs = [delta for _, delta in present]
-    layer.a = pairs[0].a if len(pairs) == 1 else torch.cat([pair.a for pair in pairs])
-    layer.b = pairs[0].b if len(pairs) == 1 else torch.cat([pair.b for pair in pairs])
-    rows = [[row[index] * delta.scaling for index, delta in present for _ in range(delta.a.shape[0])] for row in shares]
-    layer.scale = torch.tensor(rows, dtype=layer.a.dtype).to(layer.a.device).unsqueeze(1)
-    weights = {weight for row in rows for weight in row}
-    layer.factor = weights.pop() if len(weights) == 1 else None
+def _part(rows: slice, adapter: Adapter, strength: float, name: str) -> Part:
+    delta = adapter.deltas[name]
+    gain = None if delta.gain is None else delta.gain * strength
+    return Part(rows, delta.a, delta.b, delta.scaling * strength, gain)

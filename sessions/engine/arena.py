@@ -6,7 +6,6 @@ Knows nothing of models' names, caches or quantization.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +13,14 @@ from typing import BinaryIO
 
 import msgspec
 import torch
+import xxhash
 
 from sessions.errors import UNREADABLE, ModelUnusable
 from sessions.paths import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 ALIGNMENT = 64
-CHUNK = 32 << 20
+CHUNK = 8 << 20
 MANIFEST = "manifest.json"
 DATA = "base.bin"
 
@@ -109,18 +109,18 @@ class Arena:
         return self.data[piece.offset : end].view(dtype).view(piece.shape)
 
     def chunks(self) -> tuple[str, ...]:
-        """SHA-256 of each `CHUNK` bytes, in parallel."""
+        """XXH3 (128 bits) of each `CHUNK` bytes, in parallel: as fast as memory; it finds damage, it guards nothing."""
         starts = range(0, self.data.numel(), CHUNK)
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             return tuple(pool.map(self._chunk, starts))
 
     def _chunk(self, start: int) -> str:
-        return hashlib.sha256(self.data[start : start + CHUNK].cpu().numpy().data).hexdigest()
+        return xxhash.xxh3_128_hexdigest(self.data[start : start + CHUNK].cpu().numpy().data)
 
 
 def digest(chunks: tuple[str, ...]) -> str:
     """One digest of all chunks."""
-    return hashlib.sha256("".join(chunks).encode()).hexdigest()
+    return xxhash.xxh3_128_hexdigest("".join(chunks).encode())
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:

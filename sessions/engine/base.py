@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,18 +32,27 @@ from sessions.settings import Settings
 class LoadedBase:
     """A frozen base: the transformers model, its tokenizer, what screens show, the content's digest.
 
-    `manifest` names where another process finds the same tensors; `arena` keeps them alive here.
+    `manifest` names where another process finds the same tensors; `arena` keeps them alive here. `read` gives the
+    tokenizer, once: a worker has its base before it needs words.
     """
 
     model: Any
-    words: Words
+    read: Callable[[], Words]
     info: ModelInfo
     digest: str
     manifest: Manifest
     arena: Arena
     dtype: torch.dtype
     descriptor: int | None = None
+    _words: Words | None = None
     _wrapped: Any = None
+
+    @property
+    def words(self) -> Words:
+        """The model's tokenizer; raises ModelUnusable where it cannot be read."""
+        if self._words is None:
+            self._words = self.read()
+        return self._words
 
     @property
     def tokenizer(self) -> Any:
@@ -95,7 +105,7 @@ def load_base(
     with memory_errors("loading the model", "Nothing was loaded."):
         opened = _store(found, settings.quantization, dtype, device, paths=paths, progress=progress).open(fill)
         progress("Placing the weights", None)
-        base = assemble(empty, opened.arena.to(device), opened.manifest, words)
+        base = assemble(empty, opened.arena.to(device), opened.manifest, lambda: words)
     return _finished(base, found, opened, time.monotonic() - began)
 
 
@@ -134,12 +144,12 @@ def best_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def assemble(empty: Any, data: Arena, manifest: Manifest, words: Words) -> LoadedBase:
+def assemble(empty: Any, data: Arena, manifest: Manifest, read: Callable[[], Words]) -> LoadedBase:
     """A base out of a skeleton and an arena that is on its device."""
     skeleton.plug(empty, data, manifest)
     dtype: torch.dtype = getattr(torch, manifest.dtype)
     skeleton.mark_quantized(empty, manifest.quantization, dtype)
-    base = LoadedBase(empty, words, ModelInfo(name=""), manifest.digest, manifest, data, dtype)
+    base = LoadedBase(empty, read, ModelInfo(name=""), manifest.digest, manifest, data, dtype)
     base.info = _info(base)
     return base
 

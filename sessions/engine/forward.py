@@ -10,10 +10,14 @@ from sessions.engine.kv import KvStore
 
 
 class Step(Protocol):
-    """A faster way for one new id in each row."""
+    """A faster way for few new ids in each row."""
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """`[rows, 1]` ids to `[rows, vocabulary]` logits."""
+        """`[rows, tokens]` ids to `[rows, vocabulary]` logits after the last one."""
+        ...
+
+    def takes(self, ids: torch.Tensor) -> bool:
+        """Whether it is the faster one for these."""
         ...
 
     def on(self, kv: KvStore) -> Step:
@@ -30,7 +34,7 @@ class Forward:
     @torch.inference_mode()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
         """Append the ids to the window's rows; logits after the last one."""
-        if self.step is not None and ids.shape[1] == 1:
+        if self.step is not None and self.step.takes(ids):
             return self.step(ids)
         # Chosen by index, the last states are contiguous; a slice of them would make the head copy its weight.
         last = torch.tensor([ids.shape[1] - 1], device=self.device)
@@ -38,11 +42,10 @@ class Forward:
         logits: torch.Tensor = out.logits[:, -1]
         return logits
 
-    def beside(self, ids: tuple[int, ...]) -> torch.Tensor:
-        """Logits of two rows after some ids one by one, [2, vocabulary]; the chat's keys and values stay."""
-        scratch = KvStore(len(self.kv.layers), len(ids), rows=2)
-        scratch.open(["", ""], [0])
+    def apart(self, ids: tuple[int, ...]) -> torch.Tensor:
+        """Logits of one row after some ids, [vocabulary]; the chat's keys and values stay."""
+        scratch = KvStore(len(self.kv.layers), len(ids), rows=1)
+        scratch.open([""], [0])
         step = None if self.step is None else self.step.on(scratch)
-        apart = Forward(self.model, scratch, self.device, step)
-        logits = [apart(torch.tensor([[token], [token]], device=self.device)) for token in ids]
-        return logits[-1]
+        beside = Forward(self.model, scratch, self.device, step)
+        return beside(torch.tensor([ids], device=self.device))[0]

@@ -1,7 +1,6 @@
-"""One decoding step of a Llama on a CPU, written out: a third of the work of the general modules.
+"""A Llama's pass over a few new ids on a CPU, written out: a third of the work of the general modules.
 
-Computes what transformers' LlamaForCausalLM does for one new id in each row; the general path stays the
-reference and does everything else.
+Computes what transformers' LlamaForCausalLM does; the general path stays the reference and reads long prompts.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from sessions.engine import packed
-from sessions.engine.adapters import TunedLinear
+from sessions.engine.adapters import Part, TunedLinear
 from sessions.engine.base import LoadedBase
 from sessions.engine.contract import Progress
 from sessions.engine.kv import KvStore
@@ -45,11 +45,11 @@ class Group:
         found = [getattr(self._owner, name) for name in self._names]
         return [layer.base if isinstance(layer, TunedLinear) else layer for layer in found]
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """[rows, in] to [rows, sum of outs]."""
+    def __call__(self, x: torch.Tensor, tokens: int = 1) -> torch.Tensor:
+        """[rows * tokens, in] to [rows * tokens, sum of outs]."""
         out = self._base(x)
-        tuned: list[tuple[Any, slice]] = [(getattr(self._owner, name), span) for name, span in self._parts]
-        active = [(layer, span) for layer, span in tuned if getattr(layer, "a", None) is not None]
+        tuned = [(getattr(self._owner, name), span) for name, span in self._parts]
+        active = [(part, span) for layer, span in tuned for part in getattr(layer, "parts", ())]
         if not active:
             return out
         threads = torch.get_num_threads()
@@ -57,7 +57,7 @@ class Group:
         if small:
             torch.set_num_threads(1)
         try:
-            return _tuned(x, out, active)
+            return _tuned(x, out, active, tokens)
         finally:
             if small:
                 torch.set_num_threads(threads)
@@ -70,20 +70,22 @@ class Group:
         return torch.cat([linear(x) for linear in self.linears()], dim=-1)
 
 
-def _tuned(x: torch.Tensor, out: torch.Tensor, active: list[tuple[Any, slice]]) -> torch.Tensor:
+def _tuned(x: torch.Tensor, out: torch.Tensor, active: list[tuple[Part, slice]], tokens: int) -> torch.Tensor:
     """`out` plus the active deltas of each span."""
-    first = active[0][0].a
-    wide, total = x.to(first.dtype), out.to(first.dtype)
-    for layer, span in active:
-        inner = torch.mm(wide, layer.a.T)
-        if layer.factor is None:
-            inner.mul_(layer.scale[:, 0])
-        total[:, span].addmm_(inner, layer.b, alpha=1.0 if layer.factor is None else layer.factor)
+    kind = active[0][0].a.dtype
+    wide, total = x.to(kind), out.to(kind)
+    for part, span in active:
+        rows = slice(part.rows.start * tokens, part.rows.stop * tokens)
+        part.onto(total[rows, span], wide[rows])
     return total.to(out.dtype)
 
 
+SHORT = 24
+"""So many new ids in all the packed weights read faster than the general path, which unpacks them first."""
+
 Attend: TypeAlias = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Layer, queries [rows, kv heads, sharing, size], new keys and values to what was seen, shaped as the queries."""
+"""Layer, queries [rows, kv heads, sharing * tokens, size], new keys and values [rows, kv heads, tokens, size] to
+what was seen, shaped as the queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Layer:
 
 
 class LlamaStep:
-    """One new id in each row of the window; [rows, 1] ids to [rows, vocabulary] logits."""
+    """A few new ids in each row of the window; [rows, tokens] ids to [rows, vocabulary] logits after the last."""
 
     def __init__(self, base: LoadedBase, kv: KvStore, products: dict[str, Any]) -> None:
         self._model, self._kv, config = base.model, kv, base.model.config
@@ -112,9 +114,17 @@ class LlamaStep:
 
     @torch.inference_mode()
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """Append one id to each row; logits after it."""
-        position = self._kv.layers[0].length
-        return self._through(ids, self._cos[position], self._sin[position], self._attend)
+        """Append the ids to each row; logits after the last one."""
+        rows, tokens = ids.shape
+        places = slice(self._kv.layers[0].length, self._kv.layers[0].length + tokens)
+        if tokens == 1:
+            return self._through(ids, self._cos[places], self._sin[places], partial(self._attend, None))
+        cos, sin = (table[places].repeat(rows, 1, 1) for table in (self._cos, self._sin))
+        return self._through(ids, cos, sin, partial(self._attend, self._causal(places)))
+
+    def takes(self, ids: torch.Tensor) -> bool:
+        """Whether this way is the faster one for so many ids."""
+        return ids.numel() <= SHORT or ids.shape[1] == 1
 
     def on(self, kv: KvStore) -> LlamaStep:
         """The same step on other keys and values."""
@@ -123,17 +133,37 @@ class LlamaStep:
         return other
 
     def _through(self, ids: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, attend: Attend) -> torch.Tensor:
-        hidden = self._model.model.embed_tokens(ids[:, 0])
+        rows, tokens = ids.shape
+        hidden = self._model.model.embed_tokens(ids.flatten())
         for index, layer in enumerate(self._layers):
-            turned, values = self._turned(layer.qkv(self._norm(hidden, layer.before_attention)), cos, sin)
-            # Query heads that share keys stand as the "tokens" of one head: no copy of the keys is needed.
-            queries = turned[:, : self._heads].reshape(len(ids), self._kv_heads, -1, self._size)
-            seen = attend(index, queries, turned[:, self._heads :].unsqueeze(2), values.unsqueeze(2))
-            hidden = hidden + layer.out(seen.reshape(len(ids), -1))
-            both = layer.gate_up(self._norm(hidden, layer.before_mlp))
-            hidden = hidden + layer.down(functional.silu(both[:, : self._inner]) * both[:, self._inner :])
-        logits: torch.Tensor = self._model.lm_head(self._norm(hidden, self._model.model.norm.weight))
+            turned, values = self._turned(layer.qkv(self._norm(hidden, layer.before_attention), tokens), cos, sin)
+            queries, keys = turned[:, : self._heads], turned[:, self._heads :]
+            seen = attend(index, self._folded(queries, rows), self._apart(keys, rows), self._apart(values, rows))
+            hidden = hidden + layer.out(self._unfolded(seen, tokens), tokens)
+            both = layer.gate_up(self._norm(hidden, layer.before_mlp), tokens)
+            hidden = hidden + layer.down(functional.silu(both[:, : self._inner]) * both[:, self._inner :], tokens)
+        last = hidden.view(rows, tokens, -1)[:, -1]
+        logits: torch.Tensor = self._model.lm_head(self._norm(last, self._model.model.norm.weight))
         return logits
+
+    def _apart(self, x: torch.Tensor, rows: int) -> torch.Tensor:
+        """[rows * tokens, heads, size] to [rows, heads, tokens, size]."""
+        return x.view(rows, -1, *x.shape[1:]).transpose(1, 2)
+
+    def _folded(self, queries: torch.Tensor, rows: int) -> torch.Tensor:
+        """Query heads that share keys stand as the tokens of one head, so that no copy of the keys is needed."""
+        split = queries.reshape(rows, -1, self._kv_heads, self._heads // self._kv_heads, self._size)
+        return split.permute(0, 2, 3, 1, 4).flatten(2, 3)
+
+    def _unfolded(self, seen: torch.Tensor, tokens: int) -> torch.Tensor:
+        """What `_folded` queries saw, [rows * tokens, heads * size]."""
+        split = seen.view(len(seen), self._kv_heads, -1, tokens, self._size)
+        return split.permute(0, 3, 1, 2, 4).reshape(len(seen) * tokens, -1)
+
+    def _causal(self, places: slice) -> torch.Tensor:
+        """Which places each folded query sees, [sharing * tokens, places so far]."""
+        every = torch.arange(places.stop, device=self._cos.device)
+        return (every <= every[places, None]).repeat(self._heads // self._kv_heads, 1)
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return functional.rms_norm(x, (self._hidden,), weight, self._eps)
@@ -145,9 +175,11 @@ class LlamaStep:
         left, right = every[:, :turning].chunk(2, dim=-1)
         return every[:, :turning] * cos + torch.cat((-right, left), dim=-1) * sin, every[:, turning:]
 
-    def _attend(self, index: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def _attend(
+        self, mask: torch.Tensor | None, index: int, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> torch.Tensor:
         all_keys, all_values = self._kv.layers[index].update(keys, values)
-        return functional.scaled_dot_product_attention(queries, all_keys, all_values)
+        return functional.scaled_dot_product_attention(queries, all_keys, all_values, attn_mask=mask)
 
 
 def _layer(index: int, layer: Any, products: dict[str, Any]) -> Layer:
@@ -170,7 +202,7 @@ def _size(product: Packed | torch.Tensor) -> int:
 
 
 def _rotations(base: LoadedBase, context: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of every position, [context, 1, 1, size], as the model's own module gives them."""
+    """Cosines and sines of every position, [context, 1, size], as the model's own module gives them."""
     like = torch.empty(1, dtype=base.dtype, device=base.device)
     with torch.inference_mode():
         cos, sin = base.model.model.rotary_emb(like, torch.arange(context, device=base.device)[None])

@@ -85,6 +85,7 @@ class LocalEngine:
         self.base = base
         self._registry = Registry(paths)
         self._residents = Residents(base.model)
+        self._plain: torch.Tensor | None = None
         layers = int(base.model.config.get_text_config().num_hidden_layers)
         # Untouched memory costs nothing on a CPU; on a GPU two rows let two adapters take turns in a chat.
         rows, kept = (1, 2) if base.device.type == "cuda" else (ROWS, ROWS)
@@ -148,13 +149,16 @@ class LocalEngine:
         return self._registry.folder(adapter)
 
     def _probe(self, fresh: Adapter, folder: Path) -> None:
-        """Two ids through base and adapter side by side: the numbers are finite, and they differ."""
+        """Two ids through the base alone and through base and adapter: the numbers are finite, and they differ."""
+        self._residents.activate([(None, 0.0)])
+        if self._plain is None:
+            self._plain = self._forward.apart(PROBE)
         for strength in (1.0, LOUD):
-            self._residents.activate([(None, 0.0), (fresh, strength)])
-            plain, tuned = self._forward.beside(PROBE)
+            self._residents.activate([(fresh, strength)])
+            tuned = self._forward.apart(PROBE)
             if strength == 1.0 and not tuned.isfinite().all():
                 raise lora.damaged(folder, "the model computes no finite numbers with it")
-            if not torch.equal(plain, tuned) or fresh.empty:
+            if not torch.equal(self._plain, tuned) or fresh.empty:
                 return
         raise lora.damaged(folder, "it changes nothing although its weights are not zero")
 

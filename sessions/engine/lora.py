@@ -6,6 +6,7 @@ Reads the files itself, so that a swap costs what the disk costs. Knows nothing 
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,15 @@ def _matches(pattern: str, module: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """One layer's pair: `a` [rank, in], `b` [rank, out] (as products read it fastest), and PEFT's scaling."""
+    """One layer's pair: `a` [rank, in], `b` [out, rank], and PEFT's scaling.
+
+    `gain` [out] is what a DoRA adds of the base's outputs, its magnitudes being folded into `b`; None for a LoRA.
+    """
 
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
+    gain: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,13 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
         tensors = load_file(folder / WEIGHTS, device=str(device))
     except (SafetensorError, OSError) as error:
         raise damaged(folder, f"its weights cannot be read ({error})") from error
-    halves = _halves(folder, tensors).items()
-    deltas = {module: _delta(folder, config, module, pair, _sides(folder, model, module)) for module, pair in halves}
-    ready = {module: Delta(*_placed(delta, dtype), delta.scaling) for module, delta in deltas.items()}
-    return Adapter(name, _digest(folder, seen[0]), ready, seen)
+    with ThreadPoolExecutor(1) as pool:
+        told = pool.submit(_digest, folder, seen[0], config)
+        deltas = {
+            module: _in(dtype, _delta(folder, config, module, pair, _sides(folder, model, module)))
+            for module, pair in _halves(folder, tensors).items()
+        }
+        return Adapter(name, told.result(), deltas, seen)
 
 
 def _config(folder: Path) -> LoraConfig:
@@ -149,14 +157,19 @@ def _delta(
             data="What was in use stays in use.",
             remedy="Open the base it was trained on.",
         )
-    if not (a.isfinite().all() and b.isfinite().all()):
+    if not (_finite(a) and _finite(b)):
         raise damaged(folder, f"{module} holds numbers that are not finite")
     return Delta(a, b, config.scaling(module, a.shape[0]))
 
 
-def _placed(delta: Delta, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both halves in the number format that computes, the second turned."""
-    return delta.a.to(dtype).contiguous(), delta.b.T.to(dtype).contiguous()
+def _in(dtype: torch.dtype, delta: Delta) -> Delta:
+    """The pair in the number format that computes; what is in it already stays where the file is mapped."""
+    return Delta(delta.a.to(dtype), delta.b.to(dtype), delta.scaling)
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    """Whether all numbers are finite: their sum tells in one pass, unless it overflows."""
+    return bool(tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all())
 
 
 def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
@@ -174,10 +187,8 @@ def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
     return linear.in_features, linear.out_features
 
 
-def _digest(folder: Path, size: int) -> str:
-    chunks = Arena.mapped(folder / WEIGHTS, size).chunks()
-    config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=LoraConfig)
-    return digest((*chunks, str(config)))
+def _digest(folder: Path, size: int, config: LoraConfig) -> str:
+    return digest((*Arena.mapped(folder / WEIGHTS, size).chunks(), str(config)))
 
 
 def damaged(folder: Path, why: str) -> AdapterDamaged:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def open_shared(path: Path) -> LoadedBase:
         raise ModelUnusable("The host that shares the model is gone.", remedy="Start the run again.")
     config = skeleton.read_config(Path(manifest.source))
     empty = skeleton.build(config, manifest.quantization, dtype)
-    return assemble(empty, data, manifest, read_words(Path(manifest.source), config))
+    return assemble(empty, data, manifest, partial(read_words, Path(manifest.source), config))
 
 
 def _handle(data: torch.Tensor) -> str:

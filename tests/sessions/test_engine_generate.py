@@ -15,6 +15,7 @@ from corpora.dialog import Finish, Message
 from corpora.llama2 import encode_prompt
 from sessions import lineage
 from sessions.engine.base import load_base
+from sessions.engine.kv import KvStore
 from sessions.engine.local import LocalEngine
 from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, OutOfMemory, PromptTooLong
 from sessions.paths import Paths
@@ -259,14 +260,30 @@ def test_the_least_recently_used_adapter_goes_first(engine: LocalEngine) -> None
     assert engine.resident() == ("mine/v2",)
 
 
+class Failing:
+    """A step that never succeeds."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        """Raise."""
+        raise self._error
+
+    def takes(self, ids: torch.Tensor) -> bool:
+        """All of them."""
+        return True
+
+    def on(self, kv: KvStore) -> Failing:
+        """The same."""
+        return self
+
+
 def test_out_of_memory_is_told_and_the_engine_lives_on(engine: LocalEngine) -> None:
     before = text_of(run(engine, ask("Hello")))
     step = engine._forward.step
 
-    def full(_: torch.Tensor) -> torch.Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    engine._forward.step = full
+    engine._forward.step = Failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     with pytest.raises(OutOfMemory, match="GPU"):
         run(engine, ask("Another"))
     engine._forward.step = step
@@ -274,10 +291,7 @@ def test_out_of_memory_is_told_and_the_engine_lives_on(engine: LocalEngine) -> N
 
 
 def test_other_errors_are_not_taken_for_it(engine: LocalEngine) -> None:
-    def broken(_: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("shapes do not fit")
-
-    engine._forward.step = broken
+    engine._forward.step = Failing(RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes"):
         run(engine, ask("Hello"))
 

@@ -37,7 +37,7 @@ def opened(folder: Path, paths: Paths, dtype: torch.dtype) -> LocalEngine:
 
 
 def both_ways(engine: LocalEngine, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits of the last of five ids, by the written-out step and by the model's modules."""
+    """Logits after the last of some ids, one by one and several at once, by the written-out step and by the modules."""
     found = []
     step = engine._forward.step
     for way in (step, None):
@@ -46,8 +46,8 @@ def both_ways(engine: LocalEngine, rows: int) -> tuple[torch.Tensor, torch.Tenso
         engine._kv._window(0, rows, 0)
         engine._forward(torch.arange(5, 14).expand(rows, -1).contiguous())
         engine._forward.step = way
-        for token in (20, 30, 40, 50):
-            logits = engine._forward(torch.arange(token, token + rows)[:, None])
+        for token, count in ((20, 1), (30, 4), (40, 2), (50, 1), (60, 6)):
+            logits = engine._forward(torch.arange(token, token + rows * count).view(rows, count))
         found.append(logits.float())
     engine._forward.step = step
     return found[0], found[1]
