@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, for its owner alone. Knows nothing of what stands in it."""
+"""Writing a file whole or not at all, and making folders, for their owner alone. Knows nothing of what stands in them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
     A reader sees the old file or the new one. Raises OSError; `path` then is as it was.
     """
-    if not path.parent.is_dir():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(path.parent)
     descriptor, beside = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -45,6 +44,15 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
             data="What was there before is unharmed.",
             remedy="Check the free space and the folder's permissions, or name another path.",
         ) from error
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter, and each parent that is missing likewise."""
+    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    return path
 
 
 def sync_folder(path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
+from corpora.files import private_folder as private_folder
 from corpora.files import whole
 from sessions.errors import HostUnreachable, UsageError
 
@@ -98,15 +99,6 @@ def checked_name(name: str) -> str:
             f"{name!r:.80} cannot be a name.", remedy="Use up to 64 letters, digits, dots, underscores and dashes."
         )
     return name
-
-
-def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter, and each parent that is missing likewise."""
-    missing = [folder for folder in (path, *path.parents) if not folder.is_dir()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        folder.chmod(0o700)
-    return path
 
 
 def private_open(path: str, flags: int) -> int:

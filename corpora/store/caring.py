@@ -29,13 +29,13 @@ class CaringPart(Connection):
 
     def backup(self, target: Path | None = None) -> Path:
         """Write a whole copy, to `backups/` beside the store or to a path that does not exist yet."""
-        if target is None:
-            target = backup_path(self.path, "backup")
-        elif target.exists():
+        if target is not None and target.exists():
             raise StoreError(f"{target} exists.", data="Nothing was written.", remedy="Name another file.")
-        else:
-            private_file(target)
-        with self._lock, in_words(self.path):
+        with self._lock, in_words(target or self.path):
+            if target is None:
+                target = backup_path(self.path, "backup")
+            else:
+                private_file(target)
             self._copy_to(target)
         return target
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from corpora.errors import StoreError, StoreIsNewer
+from corpora.files import private_folder
 
 WAIT_SECONDS = 60.0
 APPLICATION = 0x4C74_7569
@@ -157,8 +158,7 @@ def statements(script: str) -> Iterator[str]:
 
 def backup_path(path: Path, label: str) -> Path:
     """A free path `backups/corpus-TIME-LABEL.db` beside the store; makes the folder, private."""
-    folder = path.parent / "backups"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = private_folder(path.parent / "backups")
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{label}"
     candidates = (folder / f"{stem}{'' if n == 0 else f'-{n}'}.db" for n in range(10_000))
     free = next(candidate for candidate in candidates if not candidate.exists())
@@ -167,13 +167,13 @@ def backup_path(path: Path, label: str) -> Path:
 
 
 def private_file(path: Path) -> None:
-    """Create an empty file that only its owner can read, whatever the umask."""
+    """Create an empty file that only its owner can read, in a folder likewise, whatever the umask."""
+    private_folder(path.parent)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     if not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         private_file(path)
     db = sqlite3.connect(path, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False)
     # A damaged byte in one text must not make its neighbours unreadable; `verify` finds it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from corpora.dialog import Finish, Status
 from corpora.errors import StoreError, StoreIsNewer
 from corpora.store import Filter, ImportedDialog, ImportedTurn, Store, connection
+from corpora.transfer import export_file
 
 
 def _fill(path: Path, count: int = 3) -> None:
@@ -108,6 +110,28 @@ def test_a_database_of_another_program_is_left_alone(tmp_path: Path) -> None:
     _sql(path, "CREATE TABLE theirs (x)")
     with pytest.raises(StoreError, match="another program"):
         Store(path)
+
+
+def test_folders_and_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store(tmp_path / "new" / "home" / "corpus.db") as store:
+            conversation = store.start_conversation()
+            store.finish(store.begin(conversation.id, None, "p").id, "r", Finish.EOS)
+            store.set_status([1], Status.KEPT)
+            store.backup()
+            store.backup(tmp_path / "elsewhere" / "deep" / "copy.db")
+            export_file(store, tmp_path / "out" / "deep" / "rows.jsonl", "messages")
+    finally:
+        os.umask(before)
+    for path in tmp_path.rglob("*"):
+        assert oct(path.stat().st_mode & 0o777) == oct(0o700 if path.is_dir() else 0o600), path
+
+
+def test_a_backup_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with Store(tmp_path / "corpus.db") as store, pytest.raises(StoreError, match="file/copy.db"):
+        store.backup(tmp_path / "file" / "copy.db")
 
 
 def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
