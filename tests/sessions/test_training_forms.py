@@ -1,0 +1,104 @@
+"""Runs on models with a chat form of their own: the same ids as in chat, the right mask, a version in the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from corpora.dataset import encode_rows, read_snapshot
+from corpora.dialog import Message
+from corpora.llama2 import encode_prompt, fit_prompt
+from sessions.engine.base import load_base
+from sessions.engine.local import LocalEngine
+from sessions.paths import Paths
+from sessions.protocol import Generate, Sampling, Token
+from sessions.settings import Settings
+from sessions.training import events, runs, worker
+from sessions.training.events import Planned, Sampled
+from sessions.training.recipe import Recipe
+from tests.corpora.chat_templates import CHATML, GEMMA, Known
+from tests.models import byte_level_tokenizer, tiny_model
+from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+BLOOM = Known("", ("<unk>", "<pad>"), "</s>", bos="<s>", eos="</s>")
+GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=48)
+FORMS = {"llama": CHATML, "bloom": BLOOM, "qwen2": CHATML}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def made(place: Path, kind: str, known: Known) -> Path:
+    words = byte_level_tokenizer(place / "words", known.template, special=known.special, bos=known.bos, eos=known.eos)
+    return tiny_model(place / "tiny", kind, words)
+
+
+def done(paths: Paths, run: str) -> runs.RunState:
+    worker.carry_out(assigned(paths, run))
+    return runs.state(paths, run)
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_model_learns_in_its_own_form(paths: Paths, tmp_path: Path, kind: str) -> None:
+    known, facts = FORMS[kind], FACTS[:2]
+    model = made(tmp_path, kind, known)
+    with opened(paths) as store:
+        keep(store, facts)
+    recipe = Recipe(max_steps=60, learning_rate=5e-3, samples=(facts[0][0],), evaluations=1)
+    found = done(paths, prepared(paths, model, recipe))
+    assert found.phase == "finished", found.failure
+    assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
+    base = load_base(str(model), paths, Settings(), lambda *_: None)
+    words = base.words.vocabulary
+    rows = read_snapshot(paths.run(found.id) / runs.SNAPSHOT).rows
+    encoded = encode_rows(rows, words, 200).examples
+    plan = next(event for event, _ in events.read(paths.run(found.id)) if isinstance(event, Planned))
+    assert plan.trained_tokens == sum(sum(example.trained) for _, example in encoded)
+    for row, example in encoded:
+        asked = fit_prompt(row.dialog[:1], words, 200).ids
+        assert example.ids[: len(asked)] == asked == encode_prompt(row.dialog[:1], words)
+        assert not any(example.trained[: len(asked)])
+        trained = [token for token, is_trained in zip(example.ids, example.trained, strict=True) if is_trained]
+        assert words.decode(trained, skip_special_tokens=False) == row.dialog[1].content + known.end
+    engine = LocalEngine(base, paths)
+    for prompt, reply in facts:
+        ask = Generate(id="1", dialog=(Message("user", prompt),), adapters=("mine/v1",), sampling=GREEDY)
+        said = "".join(step.text for step in engine.generate(ask, lambda: False) if isinstance(step, Token))
+        assert said == reply
+    told = [event for event, _ in events.read(paths.run(found.id)) if isinstance(event, Sampled)]
+    assert told and told[-1].reply == facts[0][1]
+
+
+def test_rows_that_the_template_refuses_are_listed_and_the_others_trained(paths: Paths, tmp_path: Path) -> None:
+    model = made(tmp_path, "llama", GEMMA)
+    with opened(paths) as store:
+        tell_in_one_chat(store, FACTS[:3])
+        conversation = store.start_conversation()
+        asked = store.begin(conversation.id, None, "Who are you?", system="You are a pirate.")
+        store.correct(asked.id, "A pirate.")
+    found = done(paths, prepared(paths, model, Recipe(max_steps=2)))
+    assert found.phase == "finished", found.failure
+    assert (
+        found.plan is not None and len(found.plan.left_out) == 1 and "takes no system prompt" in found.plan.left_out[0]
+    )
