@@ -1,4 +1,7 @@
-"""Writing a file whole or not at all, and making folders, for their owner alone. Knows nothing of what stands in them."""
+"""Writing a file whole or not at all, and making folders, for their owner alone.
+
+Knows nothing of what stands in them.
+"""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import platformdirs
 
-from corpora.files import private_folder as private_folder
-from corpora.files import whole
+from corpora.files import private_folder, whole
 from sessions.errors import HostUnreachable, UsageError
+
+__all__ = ["APP", "Paths", "checked_name", "private_folder", "private_open", "write_atomic"]
 
 APP = "llama-tui"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
