@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from corpora.dialog import Dialog, Example
 from corpora.llama2 import encode_example
-from corpora.templates import template_of
-from corpora.tokens import Tokenizer, vocabulary
+from corpora.tokens import Tokenizer, Vocabulary, vocabulary
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token. `text` is what it adds to the text: BOS and EOS by name, bytes as `<0xE2>`."""
+    """One token. `text` is what it adds to the text, bytes that are no character by themselves as `<0xE2>`.
+
+    A special token (`special`: BOS, EOS, the signs of a template) has its name as text.
+    """
 
     text: str
     id: int
     trained: bool
+    special: bool = False
 
 
 def preview(
@@ -26,20 +31,50 @@ def preview(
     encode: Callable[[Dialog, Tokenizer], Example] = encode_example,
 ) -> list[Piece]:
     """The tokens of a whole dialog as training sees them."""
-    example = encode(dialog, tokenizer)
+    example, words = encode(dialog, tokenizer), vocabulary(tokenizer)
+    backend = getattr(words, "backend", words)
+    added = _added(backend)
+    ends = {words.bos_id, words.eos_id}
     return [
-        Piece(name, token, trained)
-        for token, name, trained in zip(example.ids, _names(example.ids, tokenizer), example.trained, strict=True)
+        Piece(_name(token, words, backend, added), token, trained, token in added or token in ends)
+        for token, trained in zip(example.ids, example.trained, strict=True)
     ]
 
 
-def _names(ids: list[int], tokenizer: Tokenizer) -> list[str]:
-    """What each token stands for; ids as numbers where the tokenizer cannot tell."""
-    if template_of(tokenizer) is not None:
-        return [str(tokenizer.decode([token], skip_special_tokens=False)) for token in ids]
-    words = vocabulary(tokenizer)
-    known = getattr(getattr(words, "backend", words), "id_to_token", None)
+def _added(backend: Any) -> dict[int, str]:
+    """Special tokens and what a template's signs may be, by id; empty where the tokenizer cannot tell."""
+    found: dict[int, Any] = getattr(backend, "get_added_tokens_decoder", dict)()
+    return {token: str(each.content) for token, each in found.items() if str(each.content).strip()}
+
+
+def _name(token: int, words: Vocabulary, backend: Any, added: dict[int, str]) -> str:
+    if token in added:
+        return added[token]
+    known = getattr(backend, "id_to_token", None)
     special = {words.bos_id: "<s>", words.eos_id: "</s>"}
-    names = [(known(token) if known else None) or special.get(token) or f"<{token}>" for token in ids]
-    # U+2581 stands for a blank in the vocabulary's names.
-    return [name.replace("\u2581", " ") for name in names]
+    name = (known(token) if known else None) or special.get(token) or f"<{token}>"
+    # U+2581 stands for a blank in the names of Llama's vocabulary; GPT's has a letter for each byte.
+    return _letters(name) if known and _is_byte_level(backend) else name.replace("\u2581", " ")
+
+
+def _is_byte_level(backend: Any) -> bool:
+    return backend.token_to_id("\u0120") is not None and backend.token_to_id("<0x0A>") is None
+
+
+def _letters(name: str) -> str:
+    """The text of a byte-level token; bytes where it is no whole character."""
+    try:
+        data = bytes(_bytes()[letter] for letter in name)
+        return data.decode("utf-8")
+    except KeyError:
+        return name
+    except UnicodeDecodeError:
+        return "".join(f"<0x{byte:02X}>" for byte in data)
+
+
+@cache
+def _bytes() -> dict[str, int]:
+    """GPT-2's letter for each byte: itself where it is printable, else one above U+0100, in order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}

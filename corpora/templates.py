@@ -52,7 +52,7 @@ class Template:
         self.special = _distinct([*named.values(), *(str(token.content) for token in added if token.special)])
         marks = _distinct([*self.special, *(str(token.content) for token in added)])
         self._marks = frozenset(backend.token_to_id(mark) for mark in marks)
-        self._end = rf"\s*(?:{'|'.join(map(re.escape, marks))})" if marks else r"(?!)"
+        self._mark = "|".join(map(re.escape, marks)) or r"(?!)"
         self._ids = lru_cache(KEPT_TEXTS)(lambda text: list(backend.encode(text, add_special_tokens=False).ids))
 
     def encode(self, dialog: Dialog, *, awaiting: bool) -> Example:
@@ -100,7 +100,7 @@ class Template:
         spans = [(starts[0], False)]
         for place, start, after in zip(asked, starts, [*starts[1:], len(text)], strict=True):
             if place + 1 < len(said):
-                end = start + self._reply_end(text[start:after], said[place + 1].content.strip())
+                end = start + self._reply_end(said[: place + 2], text[start:after], start)
                 spans += [(end, said[place + 1].kept), (after, False)]
         return text, spans
 
@@ -110,17 +110,26 @@ class Template:
             raise DialogError("The model's chat template gives no text for this dialog.")
         return text
 
-    def _reply_end(self, text: str, reply: str) -> int:
-        """Where a reply and the special token after it end, in a text that goes on with the next prompt."""
-        whole = re.search(re.escape(reply) + self._end, text)
+    def _reply_end(self, said: Sequence[Message], text: str, start: int) -> int:
+        """Where the last reply and the special token after it end, in a text that goes on with the next prompt.
+
+        `start` is where the text starts in the whole. What a template puts between the reply and that token is
+        told by the dialog that ends with the reply.
+        """
+        reply = said[-1].content.strip()
+        whole = re.search(re.escape(reply) + rf"\s*(?:{self._mark})", text)
         if whole:
             return whole.end()
-        if reply and reply in text:
-            return text.index(reply) + len(reply)
-        cut = re.search(self._end, text)
-        if cut is None:
-            raise DialogError("The model's chat template rewrites replies; they could not be told from prompts.")
-        return cut.end()
+        alone = self._text(said, awaiting=False)[start:]
+        after = alone.find(reply) + len(reply) if reply in alone else 0
+        mark = re.compile(self._mark).search(alone, after)
+        end = mark.end() if mark else len(alone)
+        if not text.startswith(alone[:end]):
+            raise DialogError(
+                "The model's chat template rewrites replies; they could not be told from prompts.",
+                remedy="Use a model with another template.",
+            )
+        return end
 
     def _ids_after(self, text: str, start: int, end: int, ids: list[int]) -> list[int]:
         """Ids of a part of a text, encoded with all before it where that keeps the ids before."""

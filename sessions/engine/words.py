@@ -29,7 +29,8 @@ class Words:
     @property
     def backend(self) -> Tokenizer:
         """The raw tokenizer."""
-        return self.vocabulary.backend
+        backend: Tokenizer = self.vocabulary.backend
+        return backend
 
 
 def read_words(folder: Path, config: Any) -> Words:

@@ -202,4 +202,4 @@ def test_a_preview_of_another_form(shared: Path) -> None:
     )
     dialog = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     pieces = preview(dialog, tokenizer)
-    assert "".join(piece.text for piece in pieces if piece.trained) == "(b)</s>"
+    assert "".join(piece.text for piece in pieces if piece.trained) == " (b)</s>"

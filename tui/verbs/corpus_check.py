@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 from corpora import curation
 from corpora.curation import Finding, Fix
 from corpora.store import Filter, Store
 from corpora.tokens import Tokenizer
 from sessions.errors import LlamaTuiError
+from sessions.model_words import tokenizer_of
 from tui.verbs.call import Call
-from tui.verbs.corpus_tokens import load_tokenizer, tokenizer_file
 
 MOST_FIXES = 10
 """Of one exchange."""
@@ -90,8 +89,7 @@ def _fix(store: Store, finding: Finding) -> int:
 def _tokenizer(call: Call) -> Tokenizer | None:
     """Lengths are looked at where the model's tokenizer is at hand; a check needs no download."""
     try:
-        file: Path = tokenizer_file(call.model)
-        return load_tokenizer(file)
+        return tokenizer_of(call.model)
     except LlamaTuiError as error:
         call.output.note(f"Lengths are not checked: {error.what}")
         return None

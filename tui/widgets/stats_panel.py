@@ -17,12 +17,12 @@ from corpora.dialog import Status
 from corpora.errors import LlamaTuiError
 from corpora.statistics import token_lengths
 from corpora.store import Bar, Filter, Stats, Store
+from sessions.model_words import tokenizer_of
 from tui import render
 from tui.widgets.charts import COLUMNS, bar_line, bars, columns, stacked
 from tui.widgets.dialogs import Dialog
 from tui.widgets.exchange_detail import STATUS_STYLE
 from tui.widgets.rating import MOST, stars
-from tui.widgets.token_preview import tokenizer_of
 
 HOUR, DAY = 3600.0, 86_400.0
 LISTED = 8

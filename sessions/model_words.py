@@ -1,0 +1,31 @@
+"""The tokenizer of a model that is on this disk, for the terminal: no model, no download, no torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from corpora.errors import CorpusError
+from corpora.model_tokenizer import ModelTokenizer, read_tokenizer
+from sessions import models
+from sessions.errors import ModelNotFound, ModelUnusable
+
+
+def tokenizer_of(model: str) -> ModelTokenizer:
+    """The model's own tokenizer with its chat form. Raises ModelNotFound, ModelUnusable."""
+    local = model == models.DEMO or Path(model).expanduser().is_dir()
+    folder = models.resolve(model, lambda stage, share: None).folder if local else models.cached(models.hub_name(model))
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        raise ModelNotFound(
+            f"The tokenizer of {model} is not on this disk.", remedy="It comes with the model, once that is loaded."
+        )
+    try:
+        return _read(folder, (folder / "tokenizer.json").stat().st_mtime_ns)
+    except CorpusError as error:
+        raise ModelUnusable(error.what, remedy=error.remedy) from error
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, changed: int) -> ModelTokenizer:
+    """A large vocabulary takes seconds to read; `changed` tells a new file under an old name."""
+    return read_tokenizer(folder)
