@@ -129,7 +129,8 @@ class _Import:
         self._store, self._status, self._dry_run, self._progress = store, status, dry_run, progress
         self._dialogs: list[ImportedDialog] = []
         self._pairs: list[Preference] = []
-        self._waiting = 0
+        self._waiting = self._known = 0
+        self._said: dict[bool, Counter[str]] = {}
         self._seen: set[str] = set()
         self._copies: Counter[str] = Counter()
 
@@ -167,14 +168,14 @@ class _Import:
     def flush(self) -> None:
         """Add what was collected."""
         new, pairs = self._would_add() if self._dry_run else self._add()
-        given = len(self._dialogs) + len(self._pairs)
+        given = len(self._dialogs) + len(self._pairs) + self._known
         self.report = replace(
             self.report,
             new=self.report.new + new,
             preferences=self.report.preferences + pairs,
             duplicates=self.report.duplicates + given - new - pairs,
         )
-        self._dialogs, self._pairs, self._waiting = [], [], 0
+        self._dialogs, self._pairs, self._waiting, self._known = [], [], 0, 0
 
     def _collect(self, item: ImportedDialog | Preference) -> None:
         """Rows of one file with equal content are all wanted; the same rows of a second import are not."""
@@ -182,9 +183,20 @@ class _Import:
             self._pairs.append(replace(item, copy=self._copy(pair_key(item))))
             self._waiting += len(item.chosen) + len(item.rejected) + sum(len(said.content) for said in item.dialog)
         else:
-            copy = self._copy(item.key)
+            copy = self._copy(item.key) - self._said_before(item)
+            if copy < 0:
+                self._known += 1
+                return
             self._dialogs.append(replace(item, key=copy_key(item.key, copy)) if copy else item)
             self._waiting += sum(len(turn.prompt) + len(turn.reply) for turn in item.turns)
+
+    def _said_before(self, item: ImportedDialog) -> int:
+        """How often a dialog is in the store other than by an import. A thumb is on one exchange, so a dialog
+        that goes on after it holds it, too."""
+        thumb = bool(item.turns) and item.turns[-1].status is not None
+        if thumb not in self._said:
+            self._said[thumb] = self._store.said(beginnings=thumb)
+        return self._said[thumb][item.key]
 
     def _copy(self, key: str) -> int:
         self._copies[key] += 1

@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -16,7 +17,7 @@ from corpora.store.chat import ChatPart, title_of
 from corpora.store.connection import in_words
 from corpora.store.matching import condition_of
 from corpora.store.rows import clean
-from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn
+from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn, dialog_key
 
 BATCH = 4000
 AT_ONCE = 500
@@ -25,6 +26,12 @@ _ADD = (
     " created, updated, edited, system, prompt, reply, finish, model, adapter)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'imported', '', '')"
 )
+
+_CHANGED = (
+    "SELECT id FROM conversations WHERE key IS NULL"
+    " UNION SELECT conversation_id FROM exchanges WHERE finish <> 'imported' OR edited <> created"
+)
+_LONGER = "SELECT conversation_id FROM exchanges WHERE parent_id IS NOT NULL"
 
 
 class ImportingPart(ChatPart):
@@ -42,6 +49,23 @@ class ImportingPart(ChatPart):
         """Those of the keys whose dialogs are in the store."""
         with self._lock, in_words(self.path):
             return _known(self._db, keys)
+
+    def said(self, *, beginnings: bool = False) -> Counter[str]:
+        """How often each dialog is said in chats and in imported dialogs that were changed or gone on with, up
+        to each of their exchanges; keys as `dialog_key` gives them. `beginnings` adds those of other dialogs."""
+        found: Counter[str] = Counter()
+        ids = [row[0] for row in self._read(f"{_CHANGED} UNION {_LONGER}" if beginnings else _CHANGED)]
+        for start in range(0, len(ids), AT_ONCE):
+            some = ids[start : start + AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            imported = dict(self._read(f"SELECT id, key FROM conversations WHERE id IN ({marks})", some))
+            for tree in self._trees(set(some)):
+                said = Counter(_keys(tree))
+                key = imported[next(iter(tree.values())).conversation_id]
+                # What an imported dialog itself still says is known by its key.
+                said.subtract({key.partition("-")[0]} & said.keys() if key else ())
+                found.update(said)
+        return +found
 
     def branches(self, where: Filter = KEPT) -> Iterator[Branch]:
         """Every match once: branches from their first exchange to their last match.
@@ -61,6 +85,10 @@ class ImportingPart(ChatPart):
             start = end
 
     def _branches_of(self, conversations: set[int], wanted: set[int]) -> Iterator[Branch]:
+        for tree in self._trees(conversations):
+            yield from _branches(tree, wanted)
+
+    def _trees(self, conversations: set[int]) -> Iterable[dict[int, Exchange]]:
         marks = ", ".join("?" * len(conversations))
         rows = self._read(
             f"SELECT id FROM exchanges WHERE conversation_id IN ({marks}) ORDER BY conversation_id, id",
@@ -69,8 +97,7 @@ class ImportingPart(ChatPart):
         trees: dict[int, dict[int, Exchange]] = {}
         for exchange in self.exchanges([row[0] for row in rows]):
             trees.setdefault(exchange.conversation_id, {})[exchange.id] = exchange
-        for tree in trees.values():
-            yield from _branches(tree, wanted)
+        return trees.values()
 
     def kept_dialogs(self) -> Iterable[tuple[tuple[int, ...], tuple[Message, ...]]]:
         """Every kept reply once, as dialogs: (ids of the kept exchanges in it, messages).
@@ -112,6 +139,12 @@ def _branches(tree: dict[int, Exchange], wanted: set[int]) -> list[Branch]:
         left -= mine
         found.append(Branch(path, mine))
     return found[::-1]
+
+
+def _keys(tree: dict[int, Exchange]) -> Iterator[str]:
+    for last in tree.values():
+        turns = [ImportedTurn(each.prompt, each.reply) for each in _path(tree, last.id)]
+        yield dialog_key(last.system, turns)
 
 
 def _path(tree: dict[int, Exchange], exchange_id: int) -> tuple[Exchange, ...]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from corpora.dialog import Preference, Verdict, Vote
+from corpora.dialog import Message, Preference, Verdict, Vote
 from corpora.errors import StoreError, UsageError
 from corpora.store.connection import Connection
 from corpora.store.matching import pair_condition_of
@@ -163,8 +163,9 @@ def insert_pair(db: sqlite3.Connection, pair: Preference, verdict_id: int | None
 
 
 def pair_key(pair: Preference) -> str:
-    """A hash of a pair's content."""
-    return copy_key(content_key([dialog_json(pair.dialog), clean(pair.chosen), clean(pair.rejected)]), pair.copy)
+    """A hash of a pair's content: of what every format that holds pairs can say."""
+    dialog = dialog_json(tuple(Message(said.role, said.content) for said in pair.dialog))
+    return copy_key(content_key([dialog, clean(pair.chosen), clean(pair.rejected)]), pair.copy)
 
 
 def _refuse_unfit(db: sqlite3.Connection, pair: Preference) -> None:

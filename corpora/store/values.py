@@ -126,6 +126,9 @@ def copy_key(key: str, copy: int) -> str:
 
 
 def dialog_key(system: str | None, turns: Sequence[ImportedTurn]) -> str:
-    """The key of a dialog: of its system prompt, prompts and replies, blanks around them aside."""
+    """The key of a dialog: of its system prompt, prompts and replies, blanks around them aside.
+
+    No format tells an empty system prompt from none.
+    """
     parts = [part.strip() for turn in turns for part in (turn.prompt, turn.reply)]
-    return content_key([system and system.strip(), *parts])
+    return content_key([(system or "").strip() or None, *parts])
