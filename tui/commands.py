@@ -81,6 +81,7 @@ COMMANDS: tuple[Command, ...] = (
             "repetition_penalty",
             "max_new_tokens",
             "seed",
+            "stop",
             "strength",
         ),
     ),

@@ -6,6 +6,7 @@ Knows nothing of runs and adapters.
 from __future__ import annotations
 
 import asyncio
+import re
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
@@ -150,7 +151,7 @@ class ChatActions:
 
     async def set(self, rest: str) -> None:
         """Show or set how replies are drawn."""
-        name, _, value = rest.replace("=", " ", 1).partition(" ")
+        name, _, value = re.sub(r"^([\w-]+)\s*=", r"\1 ", rest).partition(" ")
         name = name.replace("-", "_")
         if name == "strength" and value.strip():
             self.chat.strength = _strength(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,7 +13,7 @@ from sessions import launch
 from sessions.errors import SettingsError
 from sessions.protocol import BASE, HostState, Sampling
 from sessions.training import recipe as recipes
-from tui import render
+from tui import render, stop_texts
 from tui.glance import model_details
 from tui.messages import CorpusChanged
 
@@ -154,7 +154,8 @@ class RunActions:
 
 def in_words(sampling: Sampling) -> str:
     """Every field with its value."""
-    return " · ".join(f"{name} {value}" for name, value in msgspec.structs.asdict(sampling).items())
+    values = msgspec.structs.asdict(sampling) | {"stop": stop_texts.told(sampling.stop)}
+    return " · ".join(f"{name} {value}" for name, value in values.items())
 
 
 def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:
@@ -163,12 +164,17 @@ def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:
     if name not in values:
         raise SettingsError(f"There is no setting {render.line(name, 40)}.", remedy=f"One of: {', '.join(values)}.")
     try:
-        read = None if name == "seed" and value in ("", "none") else msgspec.json.decode(value.strip() or "null")
-        return msgspec.convert({**values, name: read}, Sampling)
+        return msgspec.convert({**values, name: _read(name, value.strip())}, Sampling)
     except msgspec.MsgspecError as error:
         raise SettingsError(
             f"{name} cannot be {render.line(value, 40) or 'empty'}: {error}.", data="The old value stays."
         ) from error
+
+
+def _read(name: str, value: str) -> Any:
+    if name == "stop":
+        return stop_texts.read(value)
+    return None if name == "seed" and value in ("", "none") else msgspec.json.decode(value or "null")
 
 
 def _pair(word: str) -> tuple[str, str]:

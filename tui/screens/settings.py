@@ -18,7 +18,7 @@ from textual.widgets import Input, Static
 from sessions.errors import LlamaTuiError, SettingsError
 from sessions.protocol import Sampling
 from sessions.settings import Settings
-from tui import render
+from tui import render, stop_texts
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
@@ -32,6 +32,7 @@ SAMPLING = {
     "repetition_penalty": "Above 1, tokens said before become less likely.",
     "max_new_tokens": "A reply is cut after this many tokens.",
     "seed": "The same seed gives the same reply; empty: another each time.",
+    "stop": 'A reply ends before this text, or any of several: "###" "User:"; \\n is a line end.',
 }
 
 
@@ -107,7 +108,9 @@ class Setting(Horizontal):
 
 
 def shown(value: Any) -> str:
-    """A value as it is typed: text bare, all else as JSON."""
+    """A value as it is typed: text bare, stop texts in quotes, all else as JSON."""
+    if isinstance(value, tuple):
+        return stop_texts.told(value) if value else ""
     return value if isinstance(value, str) else "" if value is None else msgspec.json.encode(value).decode()
 
 
@@ -118,6 +121,8 @@ def parsed(key: str, text: str) -> Any:
     field = next(known for known in msgspec.structs.fields(owner) if known.name == name)
     if isinstance(field.default, str):
         return text
+    if name == "stop":
+        return stop_texts.read(text)
     try:
         return msgspec.json.decode(text.strip() or "null")
     except msgspec.DecodeError as error:

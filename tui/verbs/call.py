@@ -22,6 +22,7 @@ from sessions.paths import Paths
 from sessions.protocol import BASE, AnyEvent, Loading, Sampling
 from sessions.workspace import Workspace
 from tui.output import Output
+from tui.stop_texts import unescaped
 
 SAMPLING = tuple(Sampling.__struct_fields__)
 
@@ -57,6 +58,8 @@ class Call:
     def sampling(self) -> Sampling:
         """The settings' sampling with what the flags change. Raises SettingsError."""
         given = {name: getattr(self.given, name, None) for name in SAMPLING}
+        if given["stop"]:
+            given["stop"] = tuple(unescaped(given_text(text)) for text in given["stop"])
         return changed_sampling(self.workspace.settings.sampling, given)
 
     def close(self) -> None:

@@ -119,6 +119,9 @@ def _sampling() -> Parser:
     group.add_argument("--repetition-penalty", type=float, metavar="R", help="1 is off")
     group.add_argument("--max-new-tokens", type=int, metavar="N", help="longest reply")
     group.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same reply")
+    group.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end the reply before this text (may be given several times)"
+    )
     return parser
 
 
