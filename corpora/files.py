@@ -60,6 +60,11 @@ def private_folder(path: Path) -> Path:
 
 def sync_folder(path: Path) -> None:
     """Make a rename in this folder survive a power cut."""
+    sync_file(path)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.errors import StoreError
-from corpora.store.connection import Connection, backup_path, in_words, private_file
+from corpora.store.connection import Connection, backup_path, in_words
 from corpora.store.rows import EXCHANGE, PREFERENCE, VERDICT, exchange_of, preference_of, verdict_of
 
 _READERS = (
@@ -32,10 +32,7 @@ class CaringPart(Connection):
         if target is not None and target.exists():
             raise StoreError(f"{target} exists.", data="Nothing was written.", remedy="Name another file.")
         with self._lock, in_words(target or self.path):
-            if target is None:
-                target = backup_path(self.path, "backup")
-            else:
-                private_file(target)
+            target = target or backup_path(self.path, "backup")
             self._copy_to(target)
         return target
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from corpora.errors import StoreError, StoreIsNewer
-from corpora.files import private_folder
+from corpora.files import private_folder, sync_file, sync_folder
 
 WAIT_SECONDS = 60.0
+UNFINISHED = ".part"
+# A copy that a killed process left behind; one that is being written is younger.
+ABANDONED_SECONDS = 3600.0
 APPLICATION = 0x4C74_7569
 CACHE_KIB = 32 * 1024
 SETTINGS = f"""
@@ -105,12 +109,16 @@ class Connection:
         self._db.execute("SELECT count(*) FROM exchanges WHERE id < 0").fetchone()
 
     def _copy_to(self, target: Path) -> None:
-        """The whole store as another file; nothing is left of it where that fails."""
+        """The whole store as another file, which is whole or not there."""
+        beside = _free_beside(target)
         try:
-            self._db.execute("VACUUM INTO ?", (str(target),))
+            self._db.execute("VACUUM INTO ?", (str(beside),))
+            sync_file(beside)
+            beside.replace(target)
         except BaseException:
-            target.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)
             raise
+        sync_folder(target.parent)
 
     def _refuse_foreign(self, version: int) -> None:
         tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -159,11 +167,20 @@ def statements(script: str) -> Iterator[str]:
 def backup_path(path: Path, label: str) -> Path:
     """A free path `backups/corpus-TIME-LABEL.db` beside the store; makes the folder, private."""
     folder = private_folder(path.parent / "backups")
+    for beside in folder.glob(f".*{UNFINISHED}"):
+        if time.time() - beside.stat().st_mtime > ABANDONED_SECONDS:
+            beside.unlink(missing_ok=True)
     stem = f"{path.stem}-{time.strftime('%Y%m%d-%H%M%S')}-{label}"
     candidates = (folder / f"{stem}{'' if n == 0 else f'-{n}'}.db" for n in range(10_000))
-    free = next(candidate for candidate in candidates if not candidate.exists())
-    private_file(free)
-    return free
+    return next(candidate for candidate in candidates if not candidate.exists())
+
+
+def _free_beside(target: Path) -> Path:
+    """A new, empty file of a name that no other copy has: SQLite writes into no other."""
+    private_folder(target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=UNFINISHED, dir=target.parent)
+    os.close(descriptor)
+    return Path(name)
 
 
 def private_file(path: Path) -> None:
