@@ -119,7 +119,7 @@ def _refuse_unfinished(bare: str) -> None:
 def _unknown(name: str, typed: str) -> UsageError:
     near = difflib.get_close_matches(name, KEYS, n=1)
     meant = f"Did you mean {near[0]}:?" if near else f"There are {', '.join(KEYS)}."
-    return UsageError(f"There is no filter {name}:", remedy=f'{meant} "{typed}" in quotes is searched for.')
+    return UsageError(f"{name}: is no filter.", remedy=f'{meant} "{typed}" in quotes is searched for.')
 
 
 def _text(found: Iterable[Word]) -> str:

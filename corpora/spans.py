@@ -10,7 +10,7 @@ from datetime import date
 from corpora.errors import UsageError
 
 NUMBERS = "200, >200, <=500 or 200..500"
-DATES = "2026, 2026-01, 2026-01-15, >=2026-01, 2026-01..2026-03, today, yesterday or 7d"
+DATES = "2026-01, >=2026-01-15, 2025..2026-03, today or 7d"
 DAY = 86_400.0
 _UNITS = {"d": 1, "w": 7, "m": 30, "y": 365}
 _COMPARED = re.compile(r"(>=|<=|>|<|=)?(.*)", re.DOTALL)

@@ -17,9 +17,9 @@ from tui.messages import CorpusChanged
 from tui.screens.corpus import CorpusScreen
 from tui.widgets.dialogs import EditText
 from tui.widgets.exchange_table import ExchangeTable
-from tui.widgets.paged_table import PAGE
 from tui.widgets.file_dialogs import ImportTold
 from tui.widgets.findings import Findings
+from tui.widgets.paged_table import PAGE
 from tui.widgets.token_preview import token_preview
 
 

@@ -11,9 +11,9 @@ import os
 import struct
 from pathlib import Path
 
-from corpora.dialog import Finish, Status, Verdict, Vote
+from corpora.dialog import Finish, Preference, Status, Verdict, Vote
 from corpora.dialog import Message as Said
-from corpora.store import Store
+from corpora.store import ImportedDialog, ImportedTurn, Store, dialog_key
 from sessions.errors import Failure
 from sessions.lineage import Lineage
 from sessions.paths import Paths, private_folder
@@ -55,6 +55,24 @@ def fill_corpus(paths: Paths, count: int = 40) -> list[int]:
         first = say(store, "My cat is called Mouse.", "A fine name for a cat.", talk=talk)
         second = say(store, "What is she called?", "Mouse.", after=first, talk=talk)
         return [*ids, first, second, say(store, "And who is Mouse?", "Your cat.", after=second, talk=talk)]
+
+
+def enrich(paths: Paths) -> None:
+    """Ratings, imported rows, learned ones, and preference pairs from corrections, votes and a file."""
+    with Store(paths.corpus) as store:
+        assert isinstance(store, Store)
+        ids = store.ids()
+        for place, exchange_id in enumerate(ids[:10]):
+            store.rate([exchange_id], 1 + place % 5)
+        store.mark_trained(ids[:12], "mine/v1")
+        store.mark_trained(ids[6:20], "mine/v2")
+        turn = (ImportedTurn("Name a river.", "The Rhine."),)
+        store.add_dialogs([ImportedDialog(turn, None, "alpaca [b].json", dialog_key(None, turn), ("geo graphy",))])
+        system, asked = Said("system", "Be brief."), Said("user", f"{HOSTILE} 你好")
+        talk = (system, Said("user", "Hi"), Said("assistant", "Hello."), asked)
+        store.add_preferences([Preference(talk, f"سلام 👩‍👩‍👧 {HOSTILE}", "I do not know.", "dpo.jsonl")])
+        store.correct(ids[9], "Corrected: 你好，终端。")
+        vote(store, "base", "mine/v2", Vote.RIGHT)
 
 
 def peft_folder(folder: Path, rank: int = 8, seed: int = 0) -> Path:

@@ -27,6 +27,9 @@ from tui.widgets.stats_panel import StatsPanel, lengths, statistics
 from tui.widgets.token_preview import token_preview
 
 MANY = 50
+THEM = "this exchange, or the marked ones"
+CORRECT = "Rewrite the reply and keep it; both make a preference pair"
+SEARCH = "Words, and filters such as tag:x rating:>=4 len:>200 date:7d"
 WORDS = {Status.KEPT: "kept", Status.REJECTED: "rejected", Status.DEFERRED: "deferred", Status.PENDING: "pending again"}
 
 
@@ -34,25 +37,25 @@ class Curating(Browsing[Exchange, Filter]):
     """The corpus screen's keys and actions; the marked exchanges, or else the one under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "verdict('kept')", "Keep", id="corpus.keep"),
-        Binding("c", "correct", "Correct", id="corpus.correct"),
-        Binding("x", "verdict('rejected')", "Reject", id="corpus.reject"),
-        Binding("d", "verdict('deferred')", "Defer", id="corpus.defer"),
-        Binding("u", "undo", "Undo", id="corpus.undo"),
-        Binding("i", "inbox", "Inbox", id="corpus.inbox"),
-        Binding("slash", "search", "Search", key_display="/", id="corpus.search"),
-        Binding("f", "filters", "Filters", id="corpus.filters"),
-        Binding("asterisk", "rate", "Rate", key_display="*", id="corpus.rate"),
-        Binding("t", "tags", "Tags", id="corpus.tags"),
-        Binding("space", "select", "Select", id="corpus.select"),
-        Binding("I", "import", "Import", id="corpus.import"),
-        Binding("E", "export", "Export", id="corpus.export"),
-        Binding("s", "statistics", "Stats", id="corpus.stats"),
-        Binding("h", "check", "Check", id="corpus.check"),
-        Binding("v", "tokens", "Tokens", id="corpus.tokens"),
-        Binding("o", "verdict('pending')", "Reopen", show=False, id="corpus.reopen"),
-        Binding("e", "edit_prompt", "Edit prompt", show=False, id="corpus.edit"),
-        Binding("m", "note", "Note", show=False, id="corpus.note"),
+        Binding("y", "verdict('kept')", "Keep", tooltip=f"Keep {THEM} for training", id="corpus.keep"),
+        Binding("c", "correct", "Correct", tooltip=CORRECT, id="corpus.correct"),
+        Binding("x", "verdict('rejected')", "Reject", tooltip=f"Reject {THEM}", id="corpus.reject"),
+        Binding("d", "verdict('deferred')", "Defer", tooltip=f"Put {THEM} aside for later", id="corpus.defer"),
+        Binding("asterisk", "rate", "Rate", key_display="*", tooltip=f"1 to 5 stars for {THEM}", id="corpus.rate"),
+        Binding("u", "undo", "Undo", tooltip="Take the last action back, many deep", id="corpus.undo"),
+        Binding("i", "inbox", "Inbox", tooltip="Work the pending ones one by one", id="corpus.inbox"),
+        Binding("slash", "search", "Search", key_display="/", tooltip=SEARCH, id="corpus.search"),
+        Binding("f", "filters", "Filters", tooltip="All filters as fields, with their choices", id="corpus.filters"),
+        Binding("t", "tags", "Tags", tooltip=f"The tags of {THEM}", id="corpus.tags"),
+        Binding("space", "select", "Select", tooltip="Mark one; keys then act on all marked", id="corpus.select"),
+        Binding("I", "import", "Import", tooltip="Bring a file or a folder in", id="corpus.import"),
+        Binding("E", "export", "Export", tooltip="Write what is kept, or shown, to a file", id="corpus.export"),
+        Binding("s", "statistics", "Stats", tooltip="The corpus in figures", id="corpus.stats"),
+        Binding("h", "check", "Check", tooltip="Find duplicates, conflicts, secrets and more", id="corpus.check"),
+        Binding("v", "tokens", "Tokens", tooltip="The ids that the model sees", id="corpus.tokens"),
+        Binding("o", "verdict('pending')", "Reopen", show=False, tooltip=f"Ask again: {THEM}", id="corpus.reopen"),
+        Binding("e", "edit_prompt", "Edit prompt", show=False, tooltip="Change the stored prompt", id="corpus.edit"),
+        Binding("m", "note", "Note", show=False, tooltip="A note of your own, never trained on", id="corpus.note"),
     ]
 
     tokens_shown = False
@@ -204,7 +207,7 @@ class Curating(Browsing[Exchange, Filter]):
         """Counts and bars over everything; lengths in tokens come a moment later."""
         panel = StatsPanel()
         await self.app.push_screen(panel)
-        panel.show(await asyncio.to_thread(statistics, self.store, time.time()))
+        panel.show(*await asyncio.to_thread(statistics, self.store, time.time()))
         panel.show_lengths(await asyncio.to_thread(lengths, self.store, self.llama.client.model))
 
 

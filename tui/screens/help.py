@@ -97,7 +97,7 @@ def keys_of(screen: Screen[object]) -> list[Row]:
 
 def _explained(binding: Binding) -> str:
     long = {id: what for id, _, what in KEYS if id} | {known.name: known.help for known in commands.COMMANDS}
-    return long.get(binding.id or "", binding.description)
+    return long.get(binding.id or "", binding.tooltip or binding.description)
 
 
 def _ours(node: DOMNode, binding: Binding) -> bool:

@@ -30,22 +30,24 @@ from tui.widgets.query_bar import PAIRS, TABS, QueryBar
 
 MANY = 50
 CONTEXT = 1500
+THEM = "this pair, or the marked ones"
+SEARCH = "Words of the dialog and both replies, and source:vote"
 
 
 class PairsScreen(Browsing[Preference, PairFilter], Exporting):
     """A table of pairs and the one under the cursor whole."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("c", "edit('chosen')", "Edit chosen", id="pairs.chosen"),
-        Binding("r", "edit('rejected')", "Edit rejected", id="pairs.rejected"),
-        Binding("w", "swap", "Swap", id="pairs.swap"),
-        Binding("x,delete", "remove", "Remove", key_display="x", id="pairs.remove"),
-        Binding("u", "undo", "Undo", id="corpus.undo"),
-        Binding("e", "exchange", "Exchange", id="pairs.exchange"),
-        Binding("slash", "search", "Search", key_display="/", id="corpus.search"),
-        Binding("f", "source", "Next source", id="pairs.source"),
-        Binding("E", "export", "Export", id="corpus.export"),
-        Binding("space", "select", "Select", id="corpus.select"),
+        Binding("c", "edit('chosen')", "Edit chosen", tooltip="Rewrite the chosen reply", id="pairs.chosen"),
+        Binding("r", "edit('rejected')", "rejected", tooltip="Rewrite the rejected reply", id="pairs.rejected"),
+        Binding("w", "swap", "Swap", tooltip="Choose the rejected reply instead", id="pairs.swap"),
+        Binding("x,delete", "remove", "Remove", key_display="x", tooltip=f"Remove {THEM}", id="pairs.remove"),
+        Binding("u", "undo", "Undo", tooltip="Take the last action back, many deep", id="corpus.undo"),
+        Binding("e", "exchange", "Exchange", tooltip="Go to the exchange that was corrected", id="pairs.exchange"),
+        Binding("slash", "search", "Search", key_display="/", tooltip=SEARCH, id="corpus.search"),
+        Binding("f", "source", "Next source", tooltip="Only corrections, only votes, …, all again", id="pairs.source"),
+        Binding("E", "export", "Export", tooltip="Write pairs to a file, for DPO", id="corpus.export"),
+        Binding("space", "select", "Select", tooltip="Mark one; keys then act on all marked", id="corpus.select"),
         *(
             Binding(str(place), f"tab('{tab}')", f"Show {tab}", show=False, id=f"corpus.show_{tab}")
             for place, tab in enumerate(TABS, 1)

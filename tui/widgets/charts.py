@@ -9,9 +9,10 @@ from textual.content import Content
 from corpora.store import Bar
 from tui import render
 
-WIDTH = 36
+WIDTH = 32
 COLUMNS = 60
 ROWS = 5
+WIDEST = 6
 STEPS = " ▁▂▃▄▅▆▇█"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -54,10 +55,12 @@ def columns(found: Sequence[Bar], say: Callable[[float], str], style: str = "$pr
     if not found:
         return Content.styled("none", "dim")
     highest = max(each.count for each in found) or 1
-    heights = [-(-each.count * 8 * rows // highest) for each in found]
+    wide = max(1, min(WIDEST, COLUMNS // len(found)))
+    heights = [-(-each.count * 8 * rows // highest) for each in found for _ in range(wide)]
     lines = ["".join(STEPS[max(0, min(8, height - 8 * row))] for height in heights) for row in range(rows)]
     drawn = [Content.styled(line, style) for line in reversed(lines)]
     drawn[0] += Content.styled(f" {highest:,}", "dim")
     first, last = say(found[0].start), say(found[-1].start)
-    gap = " " * max(1, len(found) - len(first) - len(last))
-    return Content("\n").join([*drawn, Content.styled(f"{first}{gap}{last}", "dim")])
+    gap = " " * max(1, len(heights) - len(first) - len(last))
+    below = first if len(found) == 1 else f"{first}{gap}{last}"
+    return Content("\n").join([*drawn, Content.styled(below, "dim")])

@@ -146,6 +146,7 @@ class EditText(Dialog[str]):
         Binding("ctrl+s", "done", "Save", priority=True, id="dialog.save"),
         # The editor keeps Escape for itself where Tab indents.
         Binding("escape", "leave", "Cancel", priority=True),
+        Binding("ctrl+l", "clear", "Clear", priority=True, show=False),
     ]
 
     def __init__(
@@ -164,7 +165,7 @@ class EditText(Dialog[str]):
                     yield Static(self.context if isinstance(self.context, Content) else render.text(self.context))
             yield SafeTextArea(self.text, soft_wrap=True, compact=True, tab_behavior="indent")
             yield Static("", classes="error", markup=False)
-            yield Static("ctrl+s saves · esc cancels", classes="keys", markup=False)
+            yield Static("ctrl+s saves · esc cancels · ctrl+l clears", classes="keys", markup=False)
 
     def on_mount(self) -> None:
         """The caret stands at the end."""
@@ -177,6 +178,10 @@ class EditText(Dialog[str]):
     def on_text_area_changed(self) -> None:
         """A further change asks again."""
         self._warned = False
+
+    def action_clear(self) -> None:
+        """Start from an empty text; the editor's own undo brings it back."""
+        self.query_one(TextArea).clear()
 
     def action_done(self) -> None:
         """Hand the text over."""

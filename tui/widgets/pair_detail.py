@@ -12,7 +12,7 @@ from corpora.dialog import Preference, Verdict
 from tui import render
 from tui.widgets.detail import Detail, changes, titled, written
 
-WIDE = 90
+WIDE = 60
 EMPTY = """No preference pair here yet.
 
 A correction makes one ([b]ctrl+e[/b] in the chat, [b]c[/b] on an exchange): your reply is chosen, the model's rejected.

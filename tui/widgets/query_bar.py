@@ -45,7 +45,7 @@ class QueryBar(Vertical, Generic[Where]):
         & Input { width: 1fr; background: $panel; }
         & .chips { height: 1; display: none; overflow: hidden; }
         & .chips.-shown { display: block; }
-        & .told { width: 1fr; height: 1; color: $text-error; display: none; }
+        & .told { width: 1fr; height: auto; max-height: 2; color: $text-error; display: none; }
         & .told.-shown { display: block; }
         & Chip { width: auto; height: 1; padding: 0 1; margin-right: 1; background: $primary 30%; }
         & Chip:hover { background: $error 40%; }

@@ -14,9 +14,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from corpora.dialog import Status
-from corpora.errors import LlamaTuiError
 from corpora.statistics import token_lengths
 from corpora.store import Bar, Filter, Stats, Store
+from sessions.errors import ModelError
 from sessions.model_words import tokenizer_of
 from tui import render
 from tui.widgets.charts import COLUMNS, bar_line, bars, columns, stacked
@@ -26,6 +26,7 @@ from tui.widgets.rating import MOST, stars
 
 HOUR, DAY = 3600.0, 86_400.0
 LISTED = 8
+BINS = 30
 
 
 class StatsPanel(Dialog[None]):
@@ -34,20 +35,22 @@ class StatsPanel(Dialog[None]):
     DEFAULT_CSS = """
     StatsPanel > .window { height: 90%; }
     StatsPanel VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
-    StatsPanel .figures, StatsPanel .lengths { height: auto; }
+    StatsPanel .block { height: auto; }
     """
 
     def compose(self) -> ComposeResult:
-        """Figures, then lengths."""
+        """What is there, how long it is, where it comes from."""
         with self.window("The corpus in figures"):
             with VerticalScroll():
-                yield Static("Counting …", classes="figures", markup=False)
-                yield Static("", classes="lengths", markup=False)
+                yield Static("Counting …", classes="block first", markup=False)
+                yield Static("", classes="block lengths", markup=False)
+                yield Static("", classes="block more", markup=False)
             yield Static("↑ ↓ scroll · esc closes", classes="keys", markup=False)
 
-    def show(self, parts: Sequence[Content]) -> None:
+    def show(self, parts: Sequence[Content], more: Sequence[Content]) -> None:
         """The figures of the store."""
-        self._put(".figures", parts)
+        self._put(".first", parts)
+        self._put(".more", more)
 
     def show_lengths(self, parts: Sequence[Content]) -> None:
         """The lengths, which take longer."""
@@ -56,33 +59,40 @@ class StatsPanel(Dialog[None]):
     def _put(self, place: str, parts: Sequence[Content]) -> None:
         # It may have been closed while they were counted.
         for block in self.query(place).results(Static):
-            block.update(Content("\n\n").join([*parts, Content("")]))
+            block.update(Content("\n\n").join([*parts, Content("")]) if parts else "")
 
 
-def statistics(store: Store, now: float) -> list[Content]:
-    """Every figure that needs no tokenizer, one block each. Raises StoreError."""
+def statistics(store: Store, now: float) -> tuple[list[Content], list[Content]]:
+    """Every figure that needs no tokenizer, one block each: the first, and more. Raises StoreError."""
     stats = store.stats()
     if not stats.exchanges:
-        return [Content("Nothing is stored yet. Chat, or import a file with I on the corpus screen.")]
-    return [
+        return [Content("Nothing is stored yet. Chat, or import a file with I on the corpus screen.")], []
+    first = [
         _block("By status", [_status_bar(status, stats) for status in Status], stats),
         _block("Trained and new", _learned(store, stats)),
         _block("Growth", [_growth(store, now)]),
+    ]
+    more = [
         _block("By source", _most(stats.by_source, stats.exchanges)),
         *_chosen("Ratings", {stars(n): store.ratings().get(n, 0) for n in range(MOST, 0, -1)}, stats),
         *_chosen("Tags", store.tags(), stats),
         _block("Scripts", _most({name or "none": count for name, count in store.scripts().items()}, stats.exchanges)),
     ]
+    return first, more
 
 
 def lengths(store: Store, model: str) -> list[Content]:
     """Lengths in tokens of the model, or in characters where its tokenizer is not at hand. Raises StoreError."""
     try:
-        found = token_lengths(store, tokenizer_of(model), Filter(), bars=COLUMNS)
+        found, told = token_lengths(store, tokenizer_of(model), Filter(), bars=BINS), ""
         title = "Lengths of prompt and reply, in tokens"
-    except (LlamaTuiError, OSError) as error:
-        found, title = store.lengths(COLUMNS), f"Lengths in characters ({render.line(str(error), 60)})"
-    return [_block(title, [columns(found, lambda start: f"{start:,.0f}")])] if found else []
+    except ModelError as error:
+        found, told = store.lengths(BINS), f"{error.what} {error.remedy}"
+        title = "Lengths of prompt and reply, in characters"
+    if not found:
+        return []
+    chart = columns(found, lambda start: f"{start:,.0f}")
+    return [_block(title, [chart, *([render.text(told, "dim")] if told else [])])]
 
 
 def cumulated(added: Sequence[Bar], step: float, now: float, places: int = COLUMNS) -> list[Bar]:
