@@ -137,15 +137,21 @@ class Conversation:
     exchanges: int = 0
 
 
+def answered(path: Sequence[Exchange]) -> tuple[Exchange, ...]:
+    """A branch without prompts that got no word of a reply: the model is not shown them as answered with nothing."""
+    unanswered = (Finish.FAILED, Finish.STOPPED, Finish.PARTIAL)
+    return tuple(each for each in path if each.reply or each.finish not in unanswered)
+
+
 def dialog_of(path: Sequence[Exchange], kept: Collection[int] | None = None) -> tuple[Message, ...]:
     """A branch of exchanges as a dialog, under the system prompt of its last one.
 
-    With `kept`, replies of other ids have `kept=False`.
+    With `kept`, replies of other ids have `kept=False`. Earlier prompts without a reply are left out.
     """
     said: list[Message] = []
     if path and path[-1].system:
         said.append(Message("system", path[-1].system, tags_allowed=path[-1].tags_allowed))
-    for each in path:
+    for each in (*answered(path[:-1]), *path[-1:]):
         trained = kept is None or each.id in kept
         said.append(Message("user", each.prompt, tags_allowed=each.tags_allowed))
         said.append(Message("assistant", each.reply, kept=trained, tags_allowed=each.tags_allowed))

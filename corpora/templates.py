@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from corpora.dialog import Dialog, Example, Message, messages, turns
 from corpora.errors import DialogError, TagsInContent
 from corpora.model_tokenizer import NAMED, ModelTokenizer
-from corpora.tokens import Tokenizer
+from corpora.tokens import FastVocabulary, Tokenizer
 
 Said: TypeAlias = list[dict[str, str]]
 Render: TypeAlias = Callable[[Said, bool], str]
@@ -35,6 +36,8 @@ USER, ASSISTANT = "### User:\n", "### Assistant:\n"
 LLAMA_2, OWN, PLAIN = "Llama 2", "own chat template", "plain"
 KEPT_TEXTS = 256
 """Beginnings of dialogs whose ids are remembered, so that a turn encodes what is new alone."""
+OPEN, CLOSE = "\ue000", "\ue001"
+"""Private letters around what is to be read as letters, while a template is applied."""
 _BASE = re.compile(r"llama[-_]?(?:2[-_])?\d+b(?:[-_]hf)?", re.IGNORECASE)
 
 
@@ -53,7 +56,9 @@ class Template:
         marks = _distinct([*self.special, *(str(token.content) for token in added)])
         self._marks = frozenset(backend.token_to_id(mark) for mark in marks)
         self._mark = "|".join(map(re.escape, marks)) or r"(?!)"
-        self._ids = lru_cache(KEPT_TEXTS)(lambda text: list(backend.encode(text, add_special_tokens=False).ids))
+        self._letters = re.compile(f"{OPEN}({'|'.join(map(re.escape, self.special)) or '(?!)'}){CLOSE}")
+        self._backend, self._ordinary = backend, FastVocabulary(backend, 0, 0)
+        self._ids = lru_cache(KEPT_TEXTS)(self._encoded)
 
     def encode(self, dialog: Dialog, *, awaiting: bool) -> Example:
         """Ids and mask; `awaiting` asks for the next reply, else the dialog ends with one.
@@ -61,12 +66,10 @@ class Template:
         Raises DialogError for a wrong order of roles or one that the template refuses, TagsInContent for
         special tokens in a message.
         """
-        said = messages(dialog)
+        said = tuple(self._checked(each) for each in messages(dialog))
         _, pairs = turns(said)
         if not pairs or (pairs[-1][1] is None) is not awaiting:
             raise DialogError(f"{'A prompt' if awaiting else 'An example'} ends with a message of the other side.")
-        for each in said:
-            self._refuse_special(each)
         text, spans = self._laid_out(said, awaiting)
         example, start = Example(), 0
         for end, trained in spans:
@@ -139,14 +142,29 @@ class Template:
         part: list[int] = self._ids(text[start:end])
         return part
 
-    def _refuse_special(self, said: Message) -> None:
+    def _encoded(self, text: str) -> list[int]:
+        """Ids of a text; special tokens that a message was allowed to hold are its letters."""
+        ids: list[int] = []
+        for place, part in enumerate(self._letters.split(text)):
+            if place % 2:
+                ids += self._ordinary.encode(part)
+            elif part:
+                ids += self._backend.encode(part, add_special_tokens=False).ids
+        return ids
+
+    def _checked(self, said: Message) -> Message:
+        """A message without special tokens; with them marked as letters, where the person allowed that."""
         found = [token for token in self.special if token in said.content]
-        if found:
-            raise TagsInContent(
-                f"The {said.role} message holds {' and '.join(found)}, which this model reads as its own sign.",
-                data="Nothing was sent or changed.",
-                remedy="Remove it from the message.",
-            )
+        if not found:
+            return said
+        if said.tags_allowed:
+            special = re.compile("|".join(map(re.escape, found)))
+            return replace(said, content=special.sub(lambda token: f"{OPEN}{token[0]}{CLOSE}", said.content))
+        raise TagsInContent(
+            f"The {said.role} message holds {' and '.join(found)}, which this model reads as its own sign.",
+            data="Nothing was sent or changed.",
+            remedy="Remove it from the message.",
+        )
 
     def _refuse_lost_system(self, said: Sequence[Message], prompt: str) -> None:
         """A system prompt that a template leaves out would be lost without a word."""

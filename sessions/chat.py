@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from corpora.dialog import Exchange, Finish, Message
+from corpora.dialog import Exchange, Finish, Message, answered
 from corpora.errors import UsageError
 from corpora.llama2 import found_tags
 from corpora.store import Store
@@ -135,7 +135,7 @@ class Chat:
     def dialog(self, before: tuple[Exchange, ...], prompt: str, tags_allowed: bool = False) -> tuple[Message, ...]:
         """The messages that the model is shown."""
         said = [Message("system", self.system, tags_allowed=True)] if self.system is not None else []
-        for exchange in before:
+        for exchange in answered(before):
             said.append(Message("user", exchange.prompt, tags_allowed=True))
             said.append(Message("assistant", exchange.reply, tags_allowed=True))
         return (*said, Message("user", prompt, tags_allowed=tags_allowed))

@@ -110,6 +110,21 @@ def test_a_template_without_system_prompts_says_so(name: str, both: dict) -> Non
     assert "/system clear" in raised.value.remedy and "Nothing was sent" in raised.value.data
 
 
+@pytest.mark.parametrize("name", ["chatml", "mistral"])
+def test_special_tokens_in_a_message_are_letters_where_they_are_allowed(name: str, both: dict) -> None:
+    (tokenizer, _), end = both[name], KNOWN[name].end
+    dialog = [
+        Message("user", f"What is {end}?", tags_allowed=True),
+        Message("assistant", f"{end} ends.", tags_allowed=True),
+    ]
+    example = encode_example(dialog, tokenizer)
+    ends = tokenizer.backend.token_to_id(end)
+    assert example.ids.count(ends) == encode_example(DIALOG[:2], tokenizer).ids.count(ends)
+    written = [token for token, trained in zip(example.ids, example.trained, strict=True) if trained]
+    assert written[-1] == ends and tokenizer.decode(written, skip_special_tokens=False) == f"{end} ends.{end}"
+    assert encode_prompt(dialog[:1], tokenizer) == example.ids[: -len(written) - (name == "chatml")]
+
+
 def test_a_template_that_leaves_the_system_prompt_out_says_so(tmp_path: Path) -> None:
     silent = "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
     tokenizer = read_tokenizer(byte_level_tokenizer(tmp_path, silent, special=CHATML.special))

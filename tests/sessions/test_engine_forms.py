@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,17 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from corpora.dialog import Finish, Message
 from corpora.errors import DialogError
 from corpora.llama2 import encode_prompt
+from corpora.store import Store
 from corpora.templates import OWN, PLAIN
+from sessions.chat import Chat, ChatEvent, Saved
+from sessions.client import Client
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
-from sessions.paths import Paths
+from sessions.paths import Paths, private_folder
 from sessions.protocol import BASE, ColumnEnded, Generate, Prefilled, Sampling, Token
 from sessions.settings import Settings
 from tests.corpora.chat_templates import CHATML, GEMMA, LLAMA_3, QWEN2, Known
+from tests.hosts import MODEL, running_host
 from tests.models import byte_level_tokenizer, tiny_adapter, tiny_llama, tiny_model
 
 GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=12)
@@ -220,3 +225,32 @@ def test_each_column_stops_by_itself(llama: Model) -> None:
     for column, whole in enumerate(alone):
         assert text_of(steps, column) == whole.partition(stop)[0]
     assert len({step.column for step in steps if isinstance(step, ColumnEnded)}) == 3
+
+
+async def test_what_a_template_refuses_is_told_in_the_chat_and_goes_no_further(tmp_path: Path, paths: Paths) -> None:
+    words = byte_level_tokenizer(tmp_path / "w", GEMMA.template, special=GEMMA.special, bos=GEMMA.bos, eos=GEMMA.eos)
+    model = opened(tiny_model(tmp_path / "tiny", "llama", words), tmp_path)
+    private_folder(paths.home)
+    store = Store(paths.corpus)
+    async with running_host(paths, load=lambda progress: model.engine):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(store, client)
+        chat.sampling, chat.system = GREEDY, "Be kind."
+        refused = await last(chat.send("Hello"))
+        assert refused.failure is not None and "takes no system prompt" in refused.failure.what
+        assert "/system clear" in refused.failure.remedy and refused.exchange.finish is Finish.FAILED
+        assert store.exchange(refused.exchange.id).prompt == "Hello"
+        chat.system = None
+        held = await last(chat.send("What is <end_of_turn>?"))
+        assert held.failure is not None and "<end_of_turn>" in held.failure.what
+        answered = await last(chat.send("Hello"))
+        assert answered.failure is None
+        assert answered.exchange.reply == text_of(run(model, ask("Hello"))).strip()
+        await client.close()
+    store.close()
+
+
+async def last(events: AsyncIterator[ChatEvent]) -> Saved:
+    found = [event async for event in events][-1]
+    assert isinstance(found, Saved)
+    return found
