@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from corpora.dialog import Exchange, Finish, Message, answered
 from corpora.errors import UsageError
-from corpora.llama2 import found_tags
+from corpora.llama2 import render
 from corpora.store import Store
 from sessions.client import Client
 from sessions.errors import Failure
@@ -150,7 +150,8 @@ class Chat:
             raise UsageError("A reply is still being written.", remedy="Stop it first, or wait.")
         self._under_way = self.client.next_id()
         try:
-            _refuse_tags(prompt, tags_allowed)
+            if not tags_allowed and self.client.tags_in(prompt):
+                render([Message("user", prompt)])
             exchange = await asyncio.to_thread(self._begin, before, prompt, tags_allowed)
             self.branch = (*before, exchange)
             yield Began(exchange)
@@ -227,8 +228,3 @@ class _Record:
         )
 
 
-def _refuse_tags(prompt: str, allowed: bool) -> None:
-    if found_tags(prompt) and not allowed:
-        from corpora.llama2 import render
-
-        render([Message("user", prompt)])

@@ -16,6 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from corpora.dialog import Message
+from corpora.llama2 import found_tags
+from corpora.templates import LLAMA_2
 from sessions import protocol
 from sessions.errors import Failure, HostDied, HostIsOther
 from sessions.hosting import connect_or_start, end_idle_hosts
@@ -165,6 +167,11 @@ class Client:
     async def shutdown(self, *, force: bool = False) -> None:
         """End the host. Raises HostError where others use it and `force` is not given."""
         await self.call(Shutdown(id=self.next_id(), force=force))
+
+    def tags_in(self, prompt: str) -> list[str]:
+        """Llama 2's own tags in a prompt; none where the model is known to be asked in another form."""
+        asked_otherwise = self.ready is not None and self.ready.chat_format != LLAMA_2
+        return [] if asked_otherwise else found_tags(prompt)
 
     async def until_ready(self) -> ModelInfo:
         """Wait for the model. Raises what the load failed with, or HostDied."""

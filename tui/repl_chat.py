@@ -178,9 +178,7 @@ class ChatActions:
         await self.session.answer(self.chat.send(prompt, tags_allowed=allowed))
 
     async def _tags_allowed(self, prompt: str) -> bool:
-        from corpora.llama2 import found_tags
-
-        tags = found_tags(prompt)
+        tags = self.chat.client.tags_in(prompt)
         if not tags or not self.session.surface.attended:
             return False
         question = f"{' and '.join(tags)} would be read as the end or start of a turn. Send it as it is, this once?"

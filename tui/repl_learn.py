@@ -186,7 +186,8 @@ class LearnActions:
             raise UsageError("Which prompt?", remedy="/compare PROMPT")
         from corpora.llama2 import render
 
-        render(dialog)
+        if any(chat.client.tags_in(said.content) for said in dialog):
+            render(dialog)
         return dialog
 
     def _tuned(self) -> str:

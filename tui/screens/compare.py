@@ -16,7 +16,6 @@ from textual.widgets import Select, Static
 
 from corpora.dialog import Exchange, Vote
 from corpora.errors import LlamaTuiError
-from corpora.llama2 import found_tags
 from sessions.comparing import Comparison
 from sessions.errors import Failure
 from sessions.protocol import BASE, AnyEvent, ColumnEnded, Failed, Prefilled, Token
@@ -207,7 +206,7 @@ class CompareScreen(ModeScreen):
 
     async def _allowed(self, prompt: str) -> str:
         """`plain`, `tags` where the person sends tags knowingly, else nothing."""
-        tags = found_tags(prompt)
+        tags = self.llama.client.tags_in(prompt)
         if not tags:
             return "plain"
         question = f"The prompt holds {' and '.join(tags)}, which Llama 2 reads as the end or start of a turn."

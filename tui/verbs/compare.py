@@ -96,7 +96,8 @@ async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -
     system = [Message("system", call.system, tags_allowed=allowed)] if call.system else []
     dialog = (*system, Message("user", prompt, tags_allowed=allowed))
     with naming_the_flag():
-        render(dialog)  # refuses tags before anything is sent
+        if any(client.tags_in(said.content) for said in dialog):
+            render(dialog)  # refuses tags before anything is sent
     comparison = Comparison(dialog, pair)
     with columns(call.output, pair) as shown:
         async with aclosing(comparison.ask(client, call.sampling())) as events:  # type: ignore[type-var]
