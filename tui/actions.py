@@ -12,6 +12,7 @@ from corpora.errors import UsageError
 from tui.messages import CorpusChanged, PromptHandedOver
 from tui.prompts import prompt_file
 from tui.run_actions import RunActions, sampling_with
+from tui.stars import rating_of, stars
 
 SAID = {Status.KEPT: "Kept", Status.REJECTED: "Rejected", Status.DEFERRED: "Put aside", Status.PENDING: "Reopened"}
 
@@ -32,6 +33,22 @@ class AppActions(RunActions):
     async def defer(self, rest: str) -> None:
         """Put the exchange aside."""
         await self._verdict(Status.DEFERRED)
+
+    async def rate(self, rest: str) -> None:
+        """Stars for the exchange, typed or asked for."""
+        from tui.widgets.rating import AskRating
+
+        exchange = self.screen.target()
+        if not rest:
+            asked = await self.app.push_screen_wait(AskRating("this exchange", exchange.rating))
+            if asked is None:
+                return
+            rest = str(asked)
+        rating = rating_of(rest)
+        await asyncio.to_thread(self.app.chat.store.rate, [exchange.id], rating)
+        await self._show_again(exchange.id)
+        self.app.tell(CorpusChanged((exchange.id,)))
+        self.screen.say(f"{stars(rating) if rating else 'No rating'}. ctrl+z takes it back.")
 
     async def _verdict(self, status: Status) -> None:
         exchange = self.screen.target()
@@ -193,7 +210,9 @@ class AppActions(RunActions):
         except ValueError:
             strength = -1.0
         if not 0 <= strength <= 1.5:
-            raise UsageError("strength is between 0 (the base) and 1.5.", data="The old value stays.")
+            raise UsageError(
+                "strength is between 0 (the base) and 1.5.", data=f"It is still {self.app.chat.strength:g}."
+            )
         self.app.chat.strength = strength
         self.screen.say(f"The adapter's strength is {strength:g} from the next reply on.")
 

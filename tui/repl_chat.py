@@ -16,6 +16,7 @@ from tui.output import Output
 from tui.prompts import prompt_file
 from tui.repl_session import Session
 from tui.run_actions import in_words, sampling_with
+from tui.stars import rating_of, stars
 from tui.verbs.runs import day
 
 LISTED = 20
@@ -58,6 +59,13 @@ class ChatActions:
     async def defer(self, rest: str) -> None:
         """Put the last exchange aside."""
         await self._judge(self.session.last(), Status.DEFERRED)
+
+    async def rate(self, rest: str) -> None:
+        """Stars for the last exchange."""
+        exchange_id, rating = self.session.last(), rating_of(rest)
+        await asyncio.to_thread(self.chat.store.rate, [exchange_id], rating)
+        await self.chat.refresh()
+        self.output.note(f"{stars(rating) if rating else 'No rating'}; /undo takes it back.")
 
     async def _judge(self, exchange_id: int, status: Status) -> None:
         await asyncio.to_thread(self.chat.store.set_status, [exchange_id], status)
@@ -154,7 +162,7 @@ class ChatActions:
         name, _, value = re.sub(r"^([\w-]+)\s*=", r"\1 ", rest).partition(" ")
         name = name.replace("-", "_")
         if name == "strength" and value.strip():
-            self.chat.strength = _strength(value)
+            self.chat.strength = _strength(value, self.chat.strength)
         elif name and name != "strength":
             self.chat.sampling = sampling_with(self.chat.sampling, name, value.strip())
         self.output.note(f"{in_words(self.chat.sampling)} · strength {self.chat.strength:g}")
@@ -185,11 +193,11 @@ class ChatActions:
         return await self.session.surface.ask(question)
 
 
-def _strength(value: str) -> float:
+def _strength(value: str, now: float) -> float:
     try:
         strength = float(value)
     except ValueError:
         strength = -1.0
     if not 0 <= strength <= STRONGEST:
-        raise UsageError(f"strength is between 0 (the base) and {STRONGEST}.", data="The old value stays.")
+        raise UsageError(f"strength is between 0 (the base) and {STRONGEST}.", data=f"It is still {now:g}.")
     return strength

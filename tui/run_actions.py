@@ -167,7 +167,7 @@ def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:
         return msgspec.convert({**values, name: _read(name, value.strip())}, Sampling)
     except msgspec.MsgspecError as error:
         raise SettingsError(
-            f"{name} cannot be {render.line(value, 40) or 'empty'}: {error}.", data="The old value stays."
+            f"{name} cannot be {render.line(value, 40) or 'empty'}: {error}.", data=f"It is still {values[name]}."
         ) from error
 
 

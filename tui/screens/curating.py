@@ -18,11 +18,12 @@ from tui import render
 from tui.messages import CorpusChanged
 from tui.screens.background import background
 from tui.screens.browsing import Browsing
+from tui.stars import stars
 from tui.widgets.dialogs import AskLine, Confirm, EditText
 from tui.widgets.exchange_detail import ExchangeDetail, Shown
 from tui.widgets.exchange_table import ExchangeTable
 from tui.widgets.findings import Findings, found
-from tui.widgets.rating import AskRating, stars
+from tui.widgets.rating import AskRating
 from tui.widgets.stats_panel import StatsPanel, lengths, statistics
 from tui.widgets.token_preview import token_preview
 

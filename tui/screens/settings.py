@@ -81,7 +81,8 @@ class SettingsScreen(ModalScreen[None]):
         try:
             later = await self._llama.change_setting(setting.key, parsed(setting.key, text))
         except (LlamaTuiError, msgspec.MsgspecError) as error:
-            said.update(render.text(f"{setting.key}: {error}", "$text-error"))
+            still = render.line(setting.value, 40) or "empty"
+            said.update(render.text(f"{setting.key}: {error} It is still {still}.", "$text-error"))
             return
         setting.value = text
         said.update(render.text(f"{setting.key} is saved{'; the next host uses it' if later else ''}."))
@@ -126,7 +127,9 @@ def parsed(key: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text.strip() or "null")
     except msgspec.DecodeError as error:
-        raise SettingsError(f"{render.line(text, 40)!r} is no value for it.", data="The old value stays.") from error
+        raise SettingsError(
+            f"{render.line(text, 40)!r} is no value for it.", remedy="Type a number, or true or false."
+        ) from error
 
 
 @cache

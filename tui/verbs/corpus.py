@@ -1,4 +1,4 @@
-"""`corpus import|export`: files in, what is kept out.
+"""`corpus import|export|push`: files in, what is kept out.
 
 Knows no format: `corpora.transfer` does.
 """
@@ -6,15 +6,18 @@ Knows no format: `corpora.transfer` does.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from corpora import queries
 from corpora.dialog import Status
-from corpora.store import Branch, Store
-from corpora.transfer import ImportProgress, ImportReport, RefusedRow, export_file, import_files
+from corpora.errors import UsageError
+from corpora.formats import hub, llamafactory
+from corpora.store import Branch, Filter, Store
+from corpora.transfer import ImportProgress, ImportReport, RefusedRow, export_file, import_files, push_to_hub
 from tui.output import Output
 from tui.render import clean
-from tui.verbs.call import Call
+from tui.verbs.call import Call, given_text
 
 SHOWN = 50
 """Refused rows that are listed on the screen; `--json` lists more."""
@@ -65,16 +68,21 @@ def bring_in(call: Call) -> int:
 
 
 def export(call: Call) -> int:
-    """Export what is kept."""
+    """Export what is kept; a filter without a status narrows that down."""
     format, left_out = call.given.format or format_of(call.given.file), list[str]()
+    where = filter_of(call.given.filter, Status.KEPT) if call.given.filter else None
+    if call.given.dataset_info:
+        _check_listed(call.given.file, format)
     if call.given.file == "-":
         with tempfile.TemporaryDirectory(prefix="llama-tui-") as folder:
             path = Path(folder) / "export"
-            rows = write_out(call.workspace.store, path, format, left_out)
+            rows = write_out(call.workspace.store, path, format, left_out, where=where)
             _to_stdout(call.output, path)
     else:
         path = Path(call.given.file).expanduser()
-        rows = write_out(call.workspace.store, path, format, left_out, force=call.given.force)
+        rows = write_out(call.workspace.store, path, format, left_out, where=where, force=call.given.force)
+        if call.given.dataset_info:
+            call.output.note(f"Listed in {llamafactory.describe(path, format)}.")
     if call.output.json:
         call.output.document(Exported(call.given.file, format, rows, tuple(left_out)))
     for line in left_out[:SHOWN]:
@@ -83,13 +91,35 @@ def export(call: Call) -> int:
     return 0
 
 
-def write_out(store: Store, path: Path, format: str, left_out: list[str], *, force: bool = False) -> int:
+def push(call: Call) -> int:
+    """Put what is kept up on the hub, private unless asked otherwise."""
+    given = call.given
+    if not hub.is_name(given.name) or ":" in given.name:
+        raise UsageError(
+            f"{given.name!r:.80} is no name on the hub.", data="Nothing left this machine.", remedy="Use OWNER/NAME."
+        )
+    rows = push_to_hub(call.workspace.store, given.name, given.format, private=not given.public)
+    if call.output.json:
+        call.output.document({"name": given.name, "format": given.format, "rows": rows, "private": not given.public})
+    call.output.note(f"{rows:,} rows put up as {given.name}, {'for all to see' if given.public else 'private'}.")
+    return 0
+
+
+def write_out(
+    store: Store, path: Path, format: str, left_out: list[str], *, where: Filter | None = None, force: bool = False
+) -> int:
     """Export to a file; what the format cannot express is collected in words. Returns the rows."""
 
     def leave(branch: Branch, reason: str) -> None:
         left_out.append(f"exchange {branch.exchanges[-1].id}: {reason}")
 
-    return export_file(store, path, format, force=force, left_out=leave)
+    return export_file(store, path, format, where, force=force, left_out=leave)
+
+
+def filter_of(query: str, *statuses: Status) -> Filter:
+    """What `--filter` means: exchanges of these statuses, where it names none. Raises UsageError."""
+    found = queries.parse(given_text(query))
+    return found if found.statuses or not statuses else replace(found, statuses=statuses)
 
 
 def format_of(name: str) -> str:
@@ -110,6 +140,16 @@ def tell_import(output: Output, report: ImportReport, dry_run: bool) -> None:
     parts += [f"{report.duplicates:,} there already", f"{report.refused_rows:,} refused"]
     forms = ", ".join(sorted({found for _, found in report.formats}))
     output.say(f"{', '.join(parts)}{f' ({forms})' if forms else ''}.")
+
+
+def _check_listed(file: str, format: str) -> None:
+    """Before anything is written."""
+    if file == "-" or format not in llamafactory.DESCRIBED:
+        raise UsageError(
+            f"LLaMA-Factory finds no {'export on stdout' if file == '-' else f'{format} export'}.",
+            data="Nothing was written.",
+            remedy=f"Export to a file, as one of {', '.join(llamafactory.DESCRIBED)}.",
+        )
 
 
 def _imported(report: ImportReport, dry_run: bool) -> Imported:

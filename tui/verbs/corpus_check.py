@@ -6,7 +6,7 @@ Knows no check: `corpora.curation` does.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corpora import curation
 from corpora.curation import Finding, Fix
@@ -15,6 +15,7 @@ from corpora.tokens import Tokenizer
 from sessions.errors import LlamaTuiError
 from sessions.model_words import tokenizer_of
 from tui.verbs.call import Call
+from tui.verbs.corpus import filter_of
 
 MOST_FIXES = 10
 """Of one exchange."""
@@ -63,6 +64,9 @@ def _findings(call: Call, store: Store) -> list[Finding]:
 
 
 def _where(call: Call) -> Filter:
+    if call.given.filter:
+        asked = filter_of(call.given.filter, *curation.LOOKED_AT.statuses)
+        return replace(asked, sources=tuple(call.given.source) or asked.sources)
     return Filter(sources=tuple(call.given.source)) if call.given.source else curation.LOOKED_AT
 
 

@@ -5,12 +5,13 @@ Knows nothing of files that come in or go out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corpora.dialog import Exchange, Status, dialog_of
 from corpora.store import Filter
 from tui.render import line
 from tui.verbs.call import Call, given_text
+from tui.verbs.corpus import filter_of
 from tui.verbs.runs import day
 
 PIPED = 60
@@ -29,13 +30,7 @@ class Page:
 def list_exchanges(call: Call) -> int:
     """Exchanges that the flags select."""
     given, store = call.given, call.workspace.store
-    where = Filter(
-        text=given_text(given.search),
-        statuses=tuple(Status(status) for status in given.status),
-        tags=tuple(given.tag),
-        sources=tuple(given.source),
-        adapter=given.adapter or "",
-    )
+    where = _where(call)
     found = store.page(where, limit=max(0, given.limit), offset=max(0, given.offset))
     total = store.count(where)
     if call.output.json:
@@ -49,6 +44,19 @@ def list_exchanges(call: Call) -> int:
         )
     call.output.note(f"{len(found)} of {total}." if total else _nothing(where))
     return 0
+
+
+def _where(call: Call) -> Filter:
+    """The query, and what single flags add to it."""
+    given, asked = call.given, filter_of(call.given.filter)
+    return replace(
+        asked,
+        text=f"{asked.text} {given_text(given.search)}".strip(),
+        statuses=tuple(Status(status) for status in given.status) or asked.statuses,
+        tags=(*asked.tags, *given.tag),
+        sources=tuple(given.source) or asked.sources,
+        adapter=given.adapter or asked.adapter,
+    )
 
 
 def show(call: Call) -> int:

@@ -23,6 +23,7 @@ EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 cancelled."
 )
 ACTION = "action"
+QUERY = "as on the Corpus screen: words, tag:x rating:>=4 len:>200 date:2026-01 script:han source: adapter: in: …"
 STATUSES = ("pending", "kept", "rejected", "deferred")
 
 
@@ -165,15 +166,22 @@ def _add_chat(verbs: Tree) -> None:
 def _add_corpus(verbs: Tree) -> None:
     corpus = verbs.group("corpus", "What was said and kept: in, out, and a look at it")
     bring = corpus.verb("import", "Bring files in; what is there already is left out", "corpus:bring_in")
-    bring.add_argument("files", nargs="+", metavar="FILE")
+    bring.add_argument("files", nargs="+", metavar="FILE", help="a file, a folder, or OWNER/NAME on the hub")
     bring.add_argument("--format", metavar="F", help="the files' form (default: found by itself)")
     bring.add_argument("--status", choices=STATUSES, default="kept", help="default: kept")
     bring.add_argument("--dry-run", action="store_true", help="say what would come in, and change nothing")
     export = corpus.verb("export", "Write what is kept to a file", "corpus:export")
     export.add_argument("file", metavar="FILE", help="`-` is stdout")
     export.add_argument("--format", metavar="F", help="the file's form (default: by its name, else messages)")
+    export.add_argument("--filter", metavar="QUERY", default="", help=QUERY)
     export.add_argument("--force", action="store_true", help="replace a file that is there")
+    export.add_argument("--dataset-info", action="store_true", help="list it in dataset_info.json, for LLaMA-Factory")
+    push = corpus.verb("push", "Put what is kept up as a data set of the Hugging Face hub", "corpus:push")
+    push.add_argument("name", metavar="OWNER/NAME")
+    push.add_argument("--format", metavar="F", default="messages", help="the rows' form (default: messages)")
+    push.add_argument("--public", action="store_true", help="for all to see (default: private)")
     listing = corpus.verb("list", "List exchanges, the newest first", "corpus_look:list_exchanges")
+    listing.add_argument("--filter", metavar="QUERY", default="", help=QUERY)
     listing.add_argument("--status", choices=STATUSES, action="append", default=[])
     listing.add_argument("--search", metavar="WORDS", default="", help="words in prompts and replies")
     listing.add_argument("--tag", metavar="T", action="append", default=[])
@@ -186,6 +194,7 @@ def _add_corpus(verbs: Tree) -> None:
     show.add_argument("--tokens", action="store_true", help="the exact ids, and which of them are trained")
     corpus.verb("stats", "Count by status, source and more", "corpus_look:stats")
     check = corpus.verb("check", "List duplicates, conflicts, secrets and more, with a fix each", "corpus_check:check")
+    check.add_argument("--filter", metavar="QUERY", default="", help=QUERY)
     check.add_argument("--source", metavar="S", action="append", default=[], help="only what came from there")
     check.add_argument("--max-length", type=int, default=2048, metavar="N", help="tokens that a run reads of a row")
     check.add_argument("--fix", action="store_true", help="carry out the fixes that need no decision")

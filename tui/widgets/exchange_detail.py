@@ -11,8 +11,8 @@ from textual.content import Content
 
 from corpora.dialog import Exchange, Status
 from tui import render
+from tui.stars import stars
 from tui.widgets.detail import Detail, changes, titled, written
-from tui.widgets.rating import stars
 
 STATUS_STYLE = {
     Status.PENDING: "$text-warning",

@@ -1,4 +1,4 @@
-"""Stars: how they are written, and the one-key question for them."""
+"""The one-key question for a rating."""
 
 from __future__ import annotations
 
@@ -7,14 +7,8 @@ from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import Static
 
+from tui.stars import MOST, stars
 from tui.widgets.dialogs import Dialog
-
-MOST = 5
-
-
-def stars(rating: int) -> str:
-    """`★★★☆☆`"""
-    return "★" * rating + "☆" * (MOST - rating)
 
 
 class AskRating(Dialog[int]):

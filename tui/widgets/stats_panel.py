@@ -19,10 +19,10 @@ from corpora.store import Bar, Filter, Stats, Store
 from sessions.errors import ModelError
 from sessions.model_words import tokenizer_of
 from tui import render
+from tui.stars import MOST, stars
 from tui.widgets.charts import COLUMNS, bar_line, bars, columns, stacked
 from tui.widgets.dialogs import Dialog
 from tui.widgets.exchange_detail import STATUS_STYLE
-from tui.widgets.rating import MOST, stars
 
 HOUR, DAY = 3600.0, 86_400.0
 LISTED = 8
