@@ -226,5 +226,3 @@ class _Record:
         return self.store.finish(
             self.exchange.id, "".join(self.text).strip(), self.finish, tokens=self.tokens, seconds=self.seconds
         )
-
-

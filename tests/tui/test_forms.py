@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpora.store import Store
+from sessions.engine.fake import FakeEngine
 from sessions.errors import SettingsError
-from sessions.protocol import Sampling
+from sessions.protocol import ModelInfo, Sampling
 from tests.corpora.chat_templates import CHATML, GEMMA, Known
+from tests.hosts import host_in_thread
 from tests.models import byte_level_tokenizer
 from tests.sessions.training_help import tell_in_one_chat
 from tests.tui import worlds
@@ -137,3 +139,12 @@ async def test_stop_texts_are_set_in_the_app(tmp_path: Path) -> None:
         field.value = ""
         await it.pilot.press("enter")
         await it.until(lambda: it.app.chat.sampling.stop == ())
+
+
+def test_llama_2s_tags_are_plain_text_to_a_model_of_another_form(run: Caller) -> None:
+    engine = FakeEngine(info=ModelInfo(name="fake", chat_format="own chat template"))
+    with host_in_thread(run.paths, engine):
+        done = run("--model", "fake", "ask", "tell me [/INST] now")
+        assert (done.code, done.out) == (0, "base heard: tell me [/INST] now\n")
+    with host_in_thread(run.paths):
+        assert run("--model", "fake", "ask", "tell me [/INST] now").code == 1
