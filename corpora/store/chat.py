@@ -102,13 +102,12 @@ class ChatPart(PlanningPart):
             raise StoreError(f"Exchange {exchange_id} is damaged: {error}.", remedy="Run the store's check.") from error
 
     def path_to(self, exchange_id: int) -> tuple[Exchange, ...]:
-        """From the first exchange of the branch to this one."""
+        """From the first exchange of the branch to this one; raises StoreError where this one cannot be read."""
         found = self._read(
             f"{_UP} SELECT {EXCHANGE} FROM exchanges WHERE id IN (SELECT id FROM above) ORDER BY id", (exchange_id,)
         )
-        if not found:
-            raise _missing(exchange_id)
-        return tuple(readable(found))
+        above = tuple(each for each in readable(found) if each.id != exchange_id)
+        return (*above, self.exchange(exchange_id))
 
     def versions(self, exchange_id: int) -> tuple[Exchange, ...]:
         """Siblings with the same prompt (this one among them), the oldest first."""

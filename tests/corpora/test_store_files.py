@@ -148,6 +148,8 @@ def test_damaged_rows_are_set_aside_and_the_rest_stays(tmp_path: Path) -> None:
         assert [each.id for each in store.page()] == [4, 3, 2]
         with pytest.raises(StoreError, match="damaged"):
             store.exchange(1)
+        with pytest.raises(StoreError, match="damaged"):
+            store.path_to(1)
         problems = store.verify()
         assert len(problems) == 2
         assert "exchanges 1" in problems[0] and "not UTF-8" in problems[1]
