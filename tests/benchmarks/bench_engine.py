@@ -10,12 +10,14 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tests.benchmarks.engine_models import NEW, prepare
 
@@ -38,24 +40,24 @@ ROWS = (
     Row("first token, 2k history", "first_token", "first_token", "s", 10),
     Row(f"A/B, 2 × {NEW} tokens", "compare", "compare", "s", 2),
     Row("swap: disk → next token", "swap", "swap", "s", 10),
-    Row("load, second time", "second_load", "second_load", "s", 5),
-    Row("worker ready", "worker_ready", "second_load", "s", 20),
+    Row("load to ready, second time", "second_load", "ready", "s", 5),
+    Row("worker has the base", "worker_ready", "load_again", "s", 20),
 )
 
 
-def measured(module: str, measure: str, *places: Path) -> float:
-    """One figure out of a process of its own."""
-    command = [sys.executable, "-m", f"tests.benchmarks.{module}", measure, *map(str, places)]
+def measured(module: str, *given: object) -> Any:
+    """What a process of its own prints: a figure, or several by name."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *map(str, given)]
     # Both sides wait the same way: spinning threads would measure what else the machine does.
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
-        raise RuntimeError(f"{measure} failed:\n{done.stderr[-2000:]}")
-    return float(json.loads(done.stdout.splitlines()[-1]))
+        raise RuntimeError(f"{given} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def rows_of(folder: Path, size: str) -> list[dict[str, object]]:
-    """All rows of one size, and the two figures that have no baseline."""
+    """All rows of one size, and the figures that have no such baseline."""
     model, home, found = prepare(folder, size), folder / f"{size}-home", []
     known: dict[str, float] = {}
     for row in ROWS:
@@ -71,12 +73,26 @@ def rows_of(folder: Path, size: str) -> list[dict[str, object]]:
     found.append(
         alone(size, "host + worker, multiple of the base", "×", measured("engine_ours", "memory", model, home), 1.05)
     )
+    return found + while_training(folder, size, model, home)
+
+
+def while_training(folder: Path, size: str, model: Path, home: Path) -> list[dict[str, object]]:
+    """How much less evenly tokens come while a run trains, and what that costs it; unscheduled beside it."""
+    found = []
+    for name, share in (("", 1.0), (", unscheduled", 0.0)):
+        fresh = folder / f"{size}-training"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(home / "cache", fresh / "cache")
+        told = measured("engine_training", model, fresh, share)
+        slower, kept = told["training_p99"] / told["idle_p99"], told["tokens_beside"] / told["tokens_alone"]
+        found.append(alone(size, f"p99 between tokens in training{name}", "×", slower, 1.5))
+        found.append(alone(size, f"training speed beside chat{name}", "×", kept, 0.75, "at least"))
     return found
 
 
-def alone(size: str, name: str, unit: str, value: float, asked: float) -> dict[str, object]:
-    """A row that is its own measure: at most `asked`."""
-    row: dict[str, object] = {"size": size, "name": name, "unit": unit, "ours": value, "asked": asked}
+def alone(size: str, name: str, unit: str, value: float, asked: float, bound: str = "at most") -> dict[str, object]:
+    """A row that is its own measure."""
+    row: dict[str, object] = {"size": size, "name": name, "unit": unit, "ours": value, "asked": asked, "bound": bound}
     tell(row)
     return row
 

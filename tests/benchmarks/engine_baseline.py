@@ -108,8 +108,20 @@ def swap(model: Path, adapters: Path) -> float:
     return median(once(index) for index in range(REPEATS))
 
 
-def second_load(model: Path, _: Path) -> float:
-    """Seconds to load, which quantizes again each time; imports are paid before."""
+def ready(model: Path, _: Path) -> float:
+    """Seconds until `pipeline()` can write: the model is quantized again each time, the tokenizer read."""
+    writer(load(model), model)
+
+    def once() -> float:
+        began = time.perf_counter()
+        pipeline("text-generation", model=load(model), tokenizer=AutoTokenizer.from_pretrained(model))
+        return time.perf_counter() - began
+
+    return median(once() for _ in range(REPEATS))
+
+
+def load_again(model: Path, _: Path) -> float:
+    """Seconds to the model alone, which a training process loads for itself; imports are paid before."""
     load(model)
 
     def once() -> float:
@@ -120,7 +132,7 @@ def second_load(model: Path, _: Path) -> float:
     return median(once() for _ in range(REPEATS))
 
 
-MEASURES = {found.__name__: found for found in (decode, decode_adapter, first_token, compare, swap, second_load)}
+MEASURES = {found.__name__: found for found in (decode, decode_adapter, first_token, compare, swap, ready, load_again)}
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(MEASURES[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))) + "\n")

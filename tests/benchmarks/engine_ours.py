@@ -150,7 +150,7 @@ def second_load(model: Path, home: Path) -> float:
 
 
 def worker_ready(model: Path, home: Path) -> float:
-    """Seconds until a worker has the base, after its imports."""
+    """Seconds until a worker has the base, after its imports; words it reads when it encodes its examples."""
     base = load(model, home)
     manifest = LocalEngine(base, paths_of(home), quiet).share_base(home)
     assert manifest is not None
