@@ -260,6 +260,8 @@ class LlamaTuiApp(App[None]):
 
     async def _open_store(self) -> None:
         store = await asyncio.to_thread(lambda: self.workspace.store)
+        if store.newer is not None:
+            self.report(store.newer)
         await asyncio.to_thread(lambda: self.client)
         from sessions.chat import Chat
 

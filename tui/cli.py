@@ -63,7 +63,9 @@ def _do(given: Namespace, output: Output) -> int:
     call = Call(given, output)
     try:
         ending = grammar.load(given.action)(call)
-        return ending if isinstance(ending, int) else _run(ending)
+        code = ending if isinstance(ending, int) else _run(ending)
+        call.tell_of_newer()
+        return code
     finally:
         call.close()
 

@@ -86,13 +86,20 @@ class Connection:
         rows = self._read(statement, values)
         return rows[0][0] if rows else None
 
+    @property
+    def newer(self) -> StoreIsNewer | None:
+        """What to tell the person where a newer llama-tui wrote the store; any write raises it."""
+        if not self.read_only:
+            return None
+        return StoreIsNewer(
+            f"{self.path} was written by a newer llama-tui; it is open for reading only.",
+            data="Nothing was changed.",
+            remedy="Update llama-tui, or use another data home with --home.",
+        )
+
     def _refuse_newer(self) -> None:
-        if self.read_only:
-            raise StoreIsNewer(
-                f"{self.path} was written by a newer llama-tui; it is open for reading only.",
-                data="Nothing was changed.",
-                remedy="Update llama-tui, or use another data home with --home.",
-            )
+        if self.newer is not None:
+            raise self.newer
 
     def _prepare(self) -> None:
         version, known = _version(self._db), len(migrations())

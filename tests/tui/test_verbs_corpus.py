@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,17 @@ def test_a_damaged_corpus_says_the_way_out(run: Caller) -> None:
     done = run("corpus", "list")
     assert done.code == 1 and "Traceback" not in done.err and str(run.paths.corpus) in done.err
     assert len(done.err.splitlines()) > 1
+
+
+def test_a_corpus_of_a_newer_version_is_read_and_said(run: Caller) -> None:
+    fill_corpus(run.paths, 5)
+    db = sqlite3.connect(run.paths.corpus)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    done = run("corpus", "list", "--json")
+    assert done.code == 0 and done.document["total"] > 0
+    assert "newer llama-tui" in done.err and "for reading only" in done.err
+    assert run("corpus", "verify").code == 0
 
 
 def test_ctrl_c_in_a_long_import_keeps_what_is_in(run: Caller, tmp_path: Path) -> None:

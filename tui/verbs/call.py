@@ -62,6 +62,11 @@ class Call:
             given["stop"] = tuple(unescaped(given_text(text)) for text in given["stop"])
         return changed_sampling(self.workspace.settings.sampling, given)
 
+    def tell_of_newer(self) -> None:
+        """Say that the corpus was opened for reading only, where it was."""
+        if "workspace" in self.__dict__ and "store" in self.workspace.__dict__ and self.workspace.store.newer:
+            self.output.note(f"{self.workspace.store.newer.what} {self.workspace.store.newer.remedy}", "yellow")
+
     def close(self) -> None:
         """Close what was opened."""
         if "workspace" in self.__dict__:
