@@ -35,7 +35,7 @@ Render: TypeAlias = Callable[[Said, bool], str]
 USER, ASSISTANT = "### User:\n", "### Assistant:\n"
 LLAMA_2, OWN, PLAIN = "Llama 2", "own chat template", "plain"
 KEPT_TEXTS = 256
-"""Beginnings of dialogs whose ids are remembered, so that a turn encodes what is new alone."""
+"""Parts of dialogs that are remembered, so that a turn renders and encodes what is new alone."""
 OPEN, CLOSE = "\ue000", "\ue001"
 """Private letters around what is to be read as letters, while a template is applied."""
 _BASE = re.compile(r"llama[-_]?(?:2[-_])?\d+b(?:[-_]hf)?", re.IGNORECASE)
@@ -55,10 +55,12 @@ class Template:
         self.special = _distinct([*named.values(), *(str(token.content) for token in added if token.special)])
         marks = _distinct([*self.special, *(str(token.content) for token in added)])
         self._marks = frozenset(backend.token_to_id(mark) for mark in marks)
+        self._names = {backend.token_to_id(token): token for token in self.special}
         self._mark = "|".join(map(re.escape, marks)) or r"(?!)"
         self._letters = re.compile(f"{OPEN}({'|'.join(map(re.escape, self.special)) or '(?!)'}){CLOSE}")
         self._backend, self._ordinary = backend, FastVocabulary(backend, 0, 0)
         self._ids = lru_cache(KEPT_TEXTS)(self._encoded)
+        self._prompt = lru_cache(KEPT_TEXTS)(lambda said: self._text(said, awaiting=True))
 
     def encode(self, dialog: Dialog, *, awaiting: bool) -> Example:
         """Ids and mask; `awaiting` asks for the next reply, else the dialog ends with one.
@@ -91,9 +93,13 @@ class Template:
     def _laid_out(self, said: Sequence[Message], awaiting: bool) -> tuple[str, list[tuple[int, bool]]]:
         """The text, and where its parts end: up to a reply, the reply with its end, up to the next …"""
         asked = [place for place, each in enumerate(said) if each.role == "user"]
-        prompts = [self._text(said[: place + 1], awaiting=True) for place in asked]
+        text = self._text(said, awaiting=awaiting)
+        prompts = [self._prompt(tuple(said[: place + 1])) for place in asked]
+        if not all(text.startswith(prompt) for prompt in prompts):
+            # A template may tell the day, and what is remembered may be from another one.
+            self._prompt.cache_clear()
+            prompts = [self._prompt(tuple(said[: place + 1])) for place in asked]
         self._refuse_lost_system(said, prompts[0])
-        text = prompts[-1] if awaiting else self._text(said, awaiting=False)
         if not all(text.startswith(prompt) for prompt in prompts):
             raise DialogError(
                 "The model's chat template changes what was said before when a message is added.",
@@ -135,12 +141,23 @@ class Template:
         return end
 
     def _ids_after(self, text: str, start: int, end: int, ids: list[int]) -> list[int]:
-        """Ids of a part of a text, encoded with all before it where that keeps the ids before."""
-        whole: list[int] = self._ids(text[:end])
-        if whole[: len(ids)] == ids:
-            return whole[len(ids) :]
+        """Ids of a part of a text, encoded with what is before it where that keeps the ids before.
+
+        A special token parts texts, so that what is before the last one need not be encoded again.
+        """
+        place, known = self._last_mark(text, start, ids)
+        whole = self._ids(text[place:end])
+        if whole[: len(ids) - known] == ids[known:]:
+            return whole[len(ids) - known :]
         part: list[int] = self._ids(text[start:end])
         return part
+
+    def _last_mark(self, text: str, end: int, ids: list[int]) -> tuple[int, int]:
+        """Where the last special token before a place stands, in the text and in its ids; (0, 0) for none."""
+        found = next((at for at in range(len(ids) - 1, -1, -1) if ids[at] in self._names), None)
+        if found is None or CLOSE in text[:end]:
+            return 0, 0
+        return text.rindex(self._names[ids[found]], 0, end), found
 
     def _encoded(self, text: str) -> list[int]:
         """Ids of a text; special tokens that a message was allowed to hold are its letters."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from corpora.dialog import Message
 from corpora.errors import CorpusError, DialogError
@@ -58,13 +58,23 @@ def test_ids_are_those_of_transformers(name: str, both: dict) -> None:
     dialog = _dialog(KNOWN[name])
     # A template that tells the day is asked on one day.
     before = datetime.now().date()
-    for said in (dialog[:-3], dialog[:-1]):
+    for said in (dialog[:-3], dialog[:-1], [*dialog, *DIALOG * 5, DIALOG[0]]):
         assert encode_prompt(said, ours) == theirs.apply_chat_template(
             _said(said), add_generation_prompt=True, return_dict=False
         )
     whole = theirs.apply_chat_template(_said(dialog), return_dict=False)
     assert encode_example(dialog, ours).ids == whole or datetime.now().date() != before
     assert encode_example(dialog, theirs) == encode_example(dialog, ours)
+
+
+@pytest.mark.parametrize("name", ["mistral", "zephyr", "chatml"])
+def test_the_same_with_a_vocabulary_of_llamas_make(name: str, tmp_path: Path) -> None:
+    folder = tiny_tokenizer(tmp_path)
+    (folder / "chat_template.jinja").write_text(KNOWN[name].template, "utf-8")
+    ours, theirs = read_tokenizer(folder), PreTrainedTokenizerFast.from_pretrained(folder)
+    dialog = [*DIALOG * 5, DIALOG[0]]
+    ids = theirs.apply_chat_template(_said(dialog), add_generation_prompt=True, return_dict=False)
+    assert form_of(ours) == OWN and encode_prompt(dialog, ours) == ids
 
 
 @pytest.mark.parametrize("name", KNOWN)

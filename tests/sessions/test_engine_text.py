@@ -14,7 +14,8 @@ from sessions.engine.detokenize import Detokenizer
 from sessions.engine.sampling import Sampler
 from sessions.engine.words import Words, words_of
 from sessions.protocol import Sampling
-from tests.models import tiny_tokenizer
+from tests.corpora.chat_templates import CHATML
+from tests.models import byte_level_tokenizer, tiny_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -22,6 +23,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Words:
     return words_of(read_tokenizer(tiny_tokenizer(tmp_path_factory.mktemp("words"))), [])
+
+
+@pytest.fixture(scope="module")
+def bytes_(tmp_path_factory: pytest.TempPathFactory) -> Words:
+    folder = byte_level_tokenizer(tmp_path_factory.mktemp("words"), CHATML.template, special=CHATML.special)
+    return words_of(read_tokenizer(folder), [])
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,18 @@ def test_the_same_with_the_real_tokenizer(real: Words, text: str) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_ids_with_the_real_tokenizer(real: Words, ids: list[int]) -> None:
     assert "".join(pieces(real, ids)) == real.backend.decode(ids)
+
+
+@given(ids=st.lists(st.integers(0, 280), max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_any_ids_with_a_byte_level_tokenizer(bytes_: Words, ids: list[int]) -> None:
+    told = "".join(pieces(bytes_, ids))
+    assert told == bytes_.backend.decode(ids, skip_special_tokens=True)
+    assert not any(sign in told for sign in CHATML.special)
+
+
+def test_the_end_of_a_form_is_an_end(bytes_: Words) -> None:
+    assert bytes_.backend.token_to_id("<|im_end|>") in bytes_.ends & bytes_.special
 
 
 def test_no_piece_holds_half_a_character(tiny: Words) -> None:
