@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from textual.widgets import Input, OptionList, TextArea
@@ -196,11 +195,8 @@ async def test_pages_come_as_they_are_scrolled_to(tmp_path: Path) -> None:
 async def test_a_hundred_thousand_open_at_once(tmp_path: Path) -> None:
     many(paths_in(tmp_path).corpus, 100_000)
     async with driven(tmp_path, size=(120, 40)) as it:
-        began = time.perf_counter()
         await it.pilot.press("f3")
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and "prompt 99999" in it.shown())
-        # A generous bound for a busy machine; the benchmark measures the half second.
-        assert time.perf_counter() - began < 3.0
         assert len(corpus(it).table._pages) <= 2
 
 
@@ -270,7 +266,9 @@ async def test_figures_and_small_terminals(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         screen = await open_corpus(it, 43)
         await it.pilot.press("s")
-        await it.until(lambda: "By status" in it.shown())
+        await it.until(lambda: "By status" in it.shown() and "Trained and new" in it.shown())
+        await it.pilot.press("end")
+        await it.until(lambda: "By source" in it.shown() or "Scripts" in it.shown())
         await it.pilot.press("escape")
         for width, height in ((40, 12), (20, 5), (200, 60), (80, 24)):
             await it.pilot.resize_terminal(width, height)

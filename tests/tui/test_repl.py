@@ -79,6 +79,14 @@ def test_corrections_undo_versions_and_branches(run: Caller, host: FakeEngine, s
         assert edited.prompt == "other" and len(store.versions(first.id)) == 2
 
 
+def test_stars_by_a_command(run: Caller, host: FakeEngine, script: Script) -> None:
+    done = script("hello", "/rate 4", "/rate seven", "/rate ★★★", "/undo", "/set temperature warm", "/set strength 9")
+    assert "★★★★☆; /undo takes it back." in done.err and "A rating is 1 to 5, or 0 for none." in done.err
+    assert "It is still 0.7." in done.err and "It is still 1." in done.err
+    with run.store() as store:
+        assert [each.rating for each in store.page()] == [4]
+
+
 def test_the_whole_loop_as_a_script(run: Caller, paths: Paths, script: Script) -> None:
     engine = FakeEngine()
     with host_in_thread(paths, engine, workers=fake_workers(paths)):

@@ -78,6 +78,25 @@ def test_a_list_filters(run: Caller) -> None:
     assert nothing.code == 0 and "Nothing matches." in nothing.err
 
 
+def test_one_query_language_for_the_screen_and_the_command_line(run: Caller, tmp_path: Path) -> None:
+    fill_corpus(run.paths, 16)
+    with run.store() as store:
+        store.rate([1, 2], 5)
+    listed = run("corpus", "list", "--filter", "tag:python rating:>=4", "--json").document
+    assert sorted(each["id"] for each in listed["exchanges"]) == [1, 2]
+    both = run("corpus", "list", "--filter", "rating:5", "--search", "qlora", "--status", "kept", "--json").document
+    assert [each["id"] for each in both["exchanges"]] == [1]
+    refused = run("corpus", "list", "--filter", "tags:python")
+    assert refused.code == 2 and "Did you mean tag:?" in refused.err
+    out = tmp_path / "out.jsonl"
+    assert run("corpus", "export", out, "--filter", "rating:5", "--json").document["rows"] == 1
+    assert run("corpus", "export", out, "--filter", "rating:5 status:kept,rejected", "--force").code == 0
+    assert len(out.read_text().splitlines()) == 2
+    everything = run("corpus", "check", "--json").document["findings"]
+    some = run("corpus", "check", "--filter", "tag:python", "--json").document["findings"]
+    assert {each["exchange_id"] for each in some} <= {1, 2, 3, 4, 5} and len(some) < len(everything)
+
+
 def test_hostile_texts_are_shown_as_text(run: Caller) -> None:
     fill_corpus(run.paths, 6)
     for words in (("list",), ("list", "--json"), ("stats",), ("show", "5"), ("show", "5", "--json"), ("export", "-")):

@@ -54,9 +54,9 @@ def columns(found: Sequence[Bar], say: Callable[[float], str], style: str = "$pr
     """A histogram `rows` lines high, its highest figure beside it, its first and last start below."""
     if not found:
         return Content.styled("none", "dim")
-    highest = max(each.count for each in found) or 1
+    highest = max(each.count for each in found)
     wide = max(1, min(WIDEST, COLUMNS // len(found)))
-    heights = [-(-each.count * 8 * rows // highest) for each in found for _ in range(wide)]
+    heights = [-(-each.count * 8 * rows // max(1, highest)) for each in found for _ in range(wide)]
     lines = ["".join(STEPS[max(0, min(8, height - 8 * row))] for height in heights) for row in range(rows)]
     drawn = [Content.styled(line, style) for line in reversed(lines)]
     drawn[0] += Content.styled(f" {highest:,}", "dim")

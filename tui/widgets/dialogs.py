@@ -18,7 +18,7 @@ from textual.widgets import Button, Input, Static, TextArea
 
 from corpora.errors import LlamaTuiError
 from tui import render
-from tui.widgets.safe_area import SafeTextArea
+from tui.widgets.safe_area import SafeInput, SafeTextArea
 
 Answer = TypeVar("Answer")
 
@@ -116,7 +116,7 @@ class AskLine(Dialog[str]):
         """A hint, the field, what is wrong with it."""
         with self.window(self.title_text):
             yield Static(render.text(self.hint), classes="body")
-            yield Input(render.line(self.value), compact=True, suggester=self.suggester)
+            yield SafeInput(render.line(self.value), compact=True, suggester=self.suggester)
             yield Static("", classes="error", markup=False)
             yield Static("enter saves · esc cancels", classes="keys", markup=False)
 

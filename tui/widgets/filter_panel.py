@@ -22,6 +22,7 @@ from corpora.spans import DATES, NUMBERS
 from corpora.store import Store
 from tui import render
 from tui.widgets.dialogs import Dialog
+from tui.widgets.safe_area import SafeInput
 
 Values = tuple[str, ...]
 ANY: Values = ()
@@ -56,7 +57,9 @@ class Choices:
 
 def choices_of(store: Store) -> Choices:
     """Everything that the corpus holds. Raises StoreError."""
-    return Choices(store.tags(), store.scripts(), store.stats().by_source, store.adapters(), store.learned())
+    # What was imported was written by nobody here.
+    adapters = {name: count for name, count in store.adapters().items() if name}
+    return Choices(store.tags(), store.scripts(), store.stats().by_source, adapters, store.learned())
 
 
 class FilterPanel(Dialog[str]):
@@ -129,7 +132,7 @@ class FilterPanel(Dialog[str]):
     def _typed(self, key: str) -> Input:
         tags = [f"{tag} ({count:,})" for tag, count in self.choices.tags.items()]
         hints = {"tag": " ".join(tags[:6]) or "no tags yet", "len": f"{NUMBERS} characters", "date": DATES}
-        return Input(
+        return SafeInput(
             " ".join(queries.written("tag", [value]).removeprefix("tag:") for value in self._before(key)),
             placeholder=render.line(hints[key], 60),
             compact=True,

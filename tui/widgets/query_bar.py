@@ -23,6 +23,7 @@ from corpora.errors import UsageError
 from corpora.queries import Word
 from corpora.store import Stats
 from tui import render
+from tui.widgets.safe_area import SafeInput
 
 Where = TypeVar("Where")
 DEBOUNCE = 0.15
@@ -85,7 +86,7 @@ class QueryBar(Vertical, Generic[Where]):
             for number, tab in enumerate(TABS, 1):
                 yield Tab(tab, number)
         with Horizontal(classes="row"):
-            yield Input(placeholder=self.PLACEHOLDER, compact=True, id="search")
+            yield SafeInput(placeholder=self.PLACEHOLDER, compact=True, id="search")
             yield Static("", classes="found", markup=False)
         yield Horizontal(classes="chips")
         yield Static("", classes="told", markup=False)

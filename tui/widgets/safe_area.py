@@ -1,9 +1,9 @@
-"""An editor that can hold any text: control codes are shown as pictures and stay what they are."""
+"""Fields that can hold any text: control codes are shown as pictures and stay what they are."""
 
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import TextArea
+from textual.widgets import Input, TextArea
 
 from tui import render
 
@@ -14,3 +14,11 @@ class SafeTextArea(TextArea):
     def get_line(self, line_index: int) -> Text:
         """One line as it is shown: a picture for each code, so that places stay the same."""
         return Text(render.pictured(self.document.get_line(line_index)), end="", no_wrap=True)
+
+
+class SafeInput(Input):
+    """An Input whose line is clean on the screen; `value` is as it was typed, pasted or given."""
+
+    @property
+    def _value(self) -> Text:
+        return Text(render.pictured(self.value), no_wrap=True, overflow="ignore", end="")
