@@ -17,7 +17,7 @@ import platformdirs
 from corpora.files import private_folder, whole
 from sessions.errors import HostUnreachable, UsageError
 
-__all__ = ["APP", "Paths", "checked_name", "private_folder", "private_open", "write_atomic"]
+__all__ = ["APP", "Paths", "checked_name", "private_folder", "private_open", "write_all", "write_atomic"]
 
 APP = "llama-tui"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -108,6 +108,13 @@ def private_open(path: str, flags: int) -> int:
     if flags & os.O_CREAT:
         os.fchmod(descriptor, 0o600)
     return descriptor
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write to the last byte. Raises OSError where a full disk takes only a part, which one call would not say."""
+    written = os.write(descriptor, content)
+    while written < len(content):
+        written += os.write(descriptor, content[written:])
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sessions.errors import UNREADABLE, UsageError
-from sessions.paths import Paths, private_folder, private_open, write_atomic
+from sessions.paths import Paths, private_folder, private_open, write_all, write_atomic
 
 LIMIT = 1000
 READ_LIMIT = 1_000_000
@@ -44,7 +44,7 @@ class History:
         self._typed = ""
 
     def add(self, prompt: str) -> None:
-        """Remember a prompt; one that is like the last is not added again."""
+        """Remember a prompt; one that is like the last is not added again. Raises OSError: then only until the end."""
         if prompt.strip() and self.entries[-1:] != [prompt]:
             self.entries.append(prompt)
             _append(self.path, prompt)
@@ -111,6 +111,6 @@ def _append(path: Path, prompt: str) -> None:
     entry = f"\n# {time.strftime('%Y-%m-%d %H:%M:%S')}\n{lines}"
     descriptor = private_open(str(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
-        os.write(descriptor, entry.encode("utf-8", errors="replace"))
+        write_all(descriptor, entry.encode("utf-8", errors="replace"))
     finally:
         os.close(descriptor)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from sessions.errors import UNREADABLE, Failure
-from sessions.paths import private_open
+from sessions.paths import private_open, write_all
 
 
 class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -177,7 +177,7 @@ _decoder: msgspec.json.Decoder[AnyRunEvent] = msgspec.json.Decoder(AnyRunEvent)
 
 
 def append(folder: Path, event: RunEvent) -> None:
-    """Add one line with one write; endings and publications are synced to disk before it returns.
+    """Add one line with one write; endings and publications are synced to disk before it returns. Raises OSError.
 
     A line that a killed process left torn is closed first, so that it spoils no other.
     """
@@ -185,7 +185,7 @@ def append(folder: Path, event: RunEvent) -> None:
     try:
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, b"\n" * torn + _encoder.encode(event) + b"\n")
+        write_all(descriptor, b"\n" * torn + _encoder.encode(event) + b"\n")
         if isinstance(event, (*RUN_ENDINGS, Published, RunCreated, CheckpointWritten)):
             os.fsync(descriptor)
     finally:
