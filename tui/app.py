@@ -181,6 +181,10 @@ class LlamaTuiApp(App[None]):
         """An error as one for the person; one that is not ours is logged whole."""
         if isinstance(error, LlamaTuiError):
             return error
+        if isinstance(error, OSError):
+            from tui.verbs.refusals import of_system
+
+            return of_system(error)
         logger.error("unexpected error", exc_info=error)
         file = self.workspace.paths.logs / "tui.log"
         return LlamaTuiError(f"{type(error).__name__}: {error}"[:300], remedy=f"The details are in {file}.")

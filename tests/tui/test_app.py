@@ -15,7 +15,7 @@ from sessions.training import events
 from sessions.training.events import Planned, Published, RunCreated, RunFailed, RunFinished, Stepped, WorkerStarted
 from tests.hosts import MODEL
 from tests.sessions.test_registry import fill
-from tests.tui.driving import Driven, driven
+from tests.tui.driving import Driven, driven, paths_in
 from tui import commands
 from tui.messages import AdapterInUseChanged, RunEnded, RunEventHappened, VersionOffered
 from tui.screens.help import HelpScreen
@@ -312,6 +312,15 @@ async def test_files_in_and_out_by_command(tmp_path: Path) -> None:
         await it.until((tmp_path / "chat.md").exists)
         await it.say(f"/read {rows}")
         await it.until(lambda: it.app.chat.last is not None and "Say hi" in it.app.chat.last.prompt)
+
+
+async def test_a_prompt_that_cannot_be_remembered_is_sent(tmp_path: Path) -> None:
+    paths_in(tmp_path).history.mkdir(parents=True)
+    async with driven(tmp_path, size=(100, 30)) as it:
+        await it.say("/status")
+        await it.until(lambda: "Is a directory" in it.shown())
+        await it.ask("hello")
+        assert it.app.chat.last is not None and it.app.chat.last.prompt == "hello"
 
 
 async def test_compare_and_vote_by_command(tmp_path: Path) -> None:

@@ -187,5 +187,9 @@ class Replying(ChatParts):
         self.query("#refusal").remove()
 
     def _remember(self, text: str) -> None:
-        if (past := self.prompt.past) is not None:
+        if (past := self.prompt.past) is None:
+            return
+        try:
             past.add(text)
+        except OSError as error:
+            self.llama.report(error)
