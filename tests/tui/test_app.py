@@ -317,10 +317,11 @@ async def test_files_in_and_out_by_command(tmp_path: Path) -> None:
 async def test_a_prompt_that_cannot_be_remembered_is_sent(tmp_path: Path) -> None:
     paths_in(tmp_path).history.mkdir(parents=True)
     async with driven(tmp_path, size=(100, 30)) as it:
-        await it.say("/status")
-        await it.until(lambda: "Is a directory" in it.shown())
         await it.ask("hello")
         assert it.app.chat.last is not None and it.app.chat.last.prompt == "hello"
+        await it.until(lambda: "Is a directory" in it.shown())
+        await it.say("/system Be short.")
+        await it.until(lambda: it.app.chat.system == "Be short.")
 
 
 async def test_compare_and_vote_by_command(tmp_path: Path) -> None:
