@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from corpora.dialog import Status
 from corpora.llama2 import encode_examples, render
+from corpora.queries import parse
 from corpora.store import Filter, Store
 from corpora.transfer import import_files
 
@@ -61,10 +63,11 @@ def main() -> None:
 def measure(rows: int) -> Iterator[Figure]:
     """All figures, as they come."""
     with tempfile.TemporaryDirectory() as folder:
-        source, path = Path(folder) / "rows.jsonl", Path(folder) / "corpus.db"
+        source, path = Path(folder) / "rows.jsonl", Path(folder) / "home" / "corpus.db"
         texts = _write_rows(source, rows)
         yield from _importing(path, source, rows)
         yield from _browsing(path, rows)
+        yield from _screen(Path(folder))
     yield from _encoding(texts[:3000])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     yield _less("memory of this process at its peak", peak, "MiB", 300)
@@ -95,6 +98,10 @@ def _browsing(path: Path, rows: int) -> Iterator[Figure]:
         yield _less("search, page of 200", _search(store), "ms", 100)
         yield _less("search, count", _search(store, count=True), "ms", 100)
         yield _less("search of two letters, page", _median(lambda: store.page(Filter(text="qx"))), "ms", 100)
+        for query in ("rating:>=4", "script:latin len:>900", "date:today trained:no", "in:me/v1", "tag:x source:rows"):
+            where = parse(query)
+            took = _median(lambda where=where: (store.count(where), store.page(where)))  # type: ignore[misc]
+            yield _less(f"filter {query}, count and page", took, "ms", 100)
         kept = Filter(statuses=(Status.KEPT,))
         yield _less("last page of a filter", _median(lambda: store.page(kept, offset=rows - 200)), "ms", 100)
         chance = random.Random(0)
@@ -107,6 +114,17 @@ def _browsing(path: Path, rows: int) -> Iterator[Figure]:
             "ms",
             5000,
         )
+
+
+def _screen(folder: Path) -> Iterator[Figure]:
+    """The real screen, each time in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.corpus_screen", str(folder)]
+    runs = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(5)]
+    found = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    yield _less("Corpus screen: F3 to painted rows", found["rows"], "ms", 500)
+    yield _less("Corpus screen: F3 to painted counts", found["counts"], "ms", 500)
+    yield _less("Corpus screen: 6 to painted pairs", found["pairs"], "ms", 500)
+    yield _less("Corpus screen: memory of the terminal", found["peak"], "MiB", 300)
 
 
 def _encoding(texts: list[tuple[str, str]]) -> Iterator[Figure]:
