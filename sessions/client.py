@@ -279,7 +279,7 @@ class Client:
             case Loading():
                 self.loading = event
             case Ready(model=model):
-                self.ready = model
+                self.ready, self.loading = model, None
             case LoadFailed(failure=failure):
                 self.failure = failure
 

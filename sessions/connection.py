@@ -121,7 +121,7 @@ class Connection:
                 if (stop := self._stops.get(target)) is not None:
                     stop.set()
             case StartRun(run=run):
-                await self.host.workers.start(run)
+                await self.host.start_run(run)
             case StopRun(run=run, save=save):
                 await self.host.workers.stop(run, save=save)
             case AskStatus():
@@ -146,7 +146,15 @@ class Connection:
         asyncio.get_running_loop().call_later(0.05, self.host.shut_down, "It was asked to end.")
 
     async def _engine(self) -> Engine:
-        return await asyncio.shield(self.host.engine)
+        """The engine once it is loaded. Raises HostError while it is parked."""
+        engine = await asyncio.shield(self.host.engine)
+        if not self.host.usable:
+            raise HostError(
+                "The model is parked until the run is done: the GPU has no room for both.",
+                data="What was in use is used again then.",
+                remedy="Wait for the run, or stop it on the Train screen or with `llama-tui runs stop`.",
+            )
+        return engine
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await self.host.loop.run_in_executor(self.host.thread, call)
@@ -166,9 +174,9 @@ class Connection:
         return Cancelled(id=command.id) if stop.is_set() else Finished(id=command.id)
 
     async def _engine_or_stop(self, stop: threading.Event) -> Engine | None:
-        """The engine once it is loaded, or None where the command is stopped before."""
-        while not self.host.engine.done() and not stop.is_set():
-            await asyncio.wait([self.host.engine], timeout=0.05)
+        """The engine once it can answer, or None where the command is stopped before."""
+        while not self.host.usable and not stop.is_set():
+            await (asyncio.sleep(0.05) if self.host.engine.done() else asyncio.wait([self.host.engine], timeout=0.05))
         return None if stop.is_set() else self.host.engine.result()
 
     def _pump(self, engine: Engine, command: Generate, stop: threading.Event) -> None:

@@ -26,7 +26,8 @@ from sessions.engine.contract import Engine, Loader, Progress
 from sessions.errors import Failure, HostError, HostUnreachable
 from sessions.hosting import HostRecord, leave_record
 from sessions.paths import Paths
-from sessions.protocol import Closing, Event, HostState, LoadFailed, Loading, Ready, RunChanged
+from sessions.protocol import PARKED, Closing, Event, HostState, LoadFailed, Loading, Ready, RunChanged
+from sessions.training.preflight import room_for
 from sessions.version import VERSION
 from sessions.workers import Workers
 
@@ -52,6 +53,8 @@ class Host:
         self._loader = loader
         self._needed = time.monotonic()
         self._ending = asyncio.Event()
+        self._parked = False
+        self._waking: asyncio.Task[None] | None = None
         workers.on_change = self._run_changed
 
     async def serve(self, socket: Path) -> None:
@@ -67,6 +70,23 @@ class Host:
             finally:
                 idle.cancel()
                 await self._close(server, loading)
+
+    @property
+    def usable(self) -> bool:
+        """True once the model can answer, or never will; False while it makes room for a run."""
+        return self.engine.done() and not self._parked
+
+    async def start_run(self, run: str) -> None:
+        """Have a worker train; where the chat's model and the run do not both fit, the model is parked meanwhile."""
+        tight = await self._is_tight(run)
+        if tight:
+            await self._park()
+        try:
+            await self.workers.start(run)
+        except BaseException:
+            if tight:
+                await self._unpark()
+            raise
 
     def shut_down(self, reason: str) -> None:
         """End after telling every client why."""
@@ -119,11 +139,8 @@ class Host:
 
         try:
             engine = await self.loop.run_in_executor(self.thread, self._loader, progress)
-        except Exception as error:
-            log.exception("The model could not be loaded")
-            self._say(LoadFailed(failure=Failure.of(error)))
-            self.engine.set_exception(Failure.of(error).error())
-            self.engine.exception()
+        except Exception as error:  # noqa: BLE001 - whatever a loader raises is told, and the host lives on
+            self._fail(error)
             return
         self.engine.set_result(engine)
         self._say(Ready(model=engine.info))
@@ -146,6 +163,45 @@ class Host:
     def _run_changed(self, run: str, alive: bool) -> None:
         self._needed = time.monotonic()
         self.broadcast(RunChanged(run=run, alive=alive))
+        if not alive:
+            self._waking = asyncio.create_task(self._unpark())
+
+    async def _is_tight(self, run: str) -> bool:
+        if not self.usable or self.engine.exception() or self.workers.alive:
+            return False
+        engine = self.engine.result()
+        spare, shared = await asyncio.to_thread(engine.spare), self.workers.base is not None
+        if spare is None:
+            return False
+        return await asyncio.to_thread(room_for, self.paths.run(run), engine.info, shared=shared) > spare
+
+    async def _park(self) -> None:
+        self._parked = True
+        self._say(Loading(stage=PARKED))
+        engine, shared = self.engine.result(), self.workers.base is not None
+        await self.loop.run_in_executor(self.thread, lambda: engine.park(keep_base=shared))
+
+    async def _unpark(self) -> None:
+        """Bring the model back; where that fails, chat ends with the reason as after a failed load."""
+        if not self._parked:
+            return
+        engine = self.engine.result()
+        try:
+            await self.loop.run_in_executor(self.thread, engine.unpark)
+        except LlamaTuiError as error:
+            self._fail(error)
+        else:
+            self._say(Ready(model=engine.info))
+        finally:
+            self._parked = False
+
+    def _fail(self, error: Exception) -> None:
+        log.error("The model could not be loaded", exc_info=error)
+        self._say(LoadFailed(failure=Failure.of(error)))
+        if self.engine.done():
+            self.engine = self.loop.create_future()
+        self.engine.set_exception(Failure.of(error).error())
+        self.engine.exception()
 
     async def _watch(self) -> None:
         while True:

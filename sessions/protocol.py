@@ -147,8 +147,11 @@ class Welcome(Event, frozen=True, tag=True, kw_only=True):
     protocol: int = PROTOCOL
 
 
+PARKED = "Parked until the run is done: the GPU has no room for both"
+
+
 class Loading(Event, frozen=True, tag=True, kw_only=True):
-    """Progress of the load; `fraction` is None where it cannot be known."""
+    """Why the model cannot answer yet, or for a while; `fraction` of a load is None where it cannot be known."""
 
     stage: str
     fraction: float | None = None

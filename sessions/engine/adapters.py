@@ -93,6 +93,16 @@ class Residents:
         """Forget one."""
         self._held.pop(name, None)
 
+    def clear(self) -> None:
+        """Forget all, and leave the model as it was."""
+        for name, layer in self.layers.items():
+            parent, _, leaf = name.rpartition(".")
+            setattr(self.model.get_submodule(parent), leaf, layer.base)
+        self.layers.clear()
+        self._held.clear()
+        self._active = ()
+        self.version += 1
+
     def activate(self, columns: list[tuple[Adapter | None, float]]) -> None:
         """Make row i compute with column i's adapter (None: the base) at that strength."""
         wanted = tuple((adapter.digest if adapter else "", strength) for adapter, strength in columns)

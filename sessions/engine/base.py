@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -152,6 +153,16 @@ def assemble(empty: Any, data: Arena, manifest: Manifest, read: Callable[[], Wor
     base = LoadedBase(empty, read, ModelInfo(name=""), manifest.digest, manifest, data, dtype)
     base.info = _info(base)
     return base
+
+
+def move(base: LoadedBase, device: torch.device) -> None:
+    """Have the model's tensors on another device; on a CPU they are mapped from where they are kept.
+
+    Nothing may be wrapped around the model's layers.
+    """
+    kept = Arena.mapped(Path(base.manifest.data), base.manifest.size)
+    base.arena = kept.to(device)
+    skeleton.plug(base.model, base.arena, base.manifest)
 
 
 def _info(base: LoadedBase) -> ModelInfo:

@@ -48,6 +48,18 @@ class Engine(Protocol):
         """A manifest in `folder` from which a worker takes the frozen base, or None where that cannot be."""
         ...
 
+    def spare(self) -> int | None:
+        """Bytes that are free where training would go; None where chat never has to make room. From any thread."""
+        ...
+
+    def park(self, *, keep_base: bool) -> None:
+        """Make room for a run: give back all but the base, and the base too where no worker shares it."""
+        ...
+
+    def unpark(self) -> None:
+        """Be ready to write again. Raises OutOfMemory."""
+        ...
+
     def close(self) -> None:
         """Give back the memory."""
         ...

@@ -29,17 +29,19 @@ def echo(request: Generate, adapter: str) -> str:
 class FakeEngine:
     """Answers by `script(request, adapter)`, a word at a time, `pause` seconds between words.
 
-    `error` is raised instead of a reply; `known` are adapters that can be loaded (None: all). What was
-    asked of it stands in `requests`.
+    `error` is raised instead of a reply; `known` are adapters that can be loaded (None: all); `room` are the
+    bytes that are free for training (None: enough). What was asked of it stands in `requests`.
     """
 
     script: Callable[[Generate, str], str] = echo
     pause: float = 0.0
     error: Exception | None = None
     known: Sequence[str] | None = None
+    room: int | None = None
     info: ModelInfo = INFO
     requests: list[Generate] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
+    parked: list[bool] = field(default_factory=list)
 
     def load_adapter(self, adapter: str) -> AdapterLoaded:
         """Resident at once."""
@@ -99,6 +101,21 @@ class FakeEngine:
     def share_base(self, folder: Path) -> Path | None:
         """Nothing to share."""
         return None
+
+    def spare(self) -> int | None:
+        """As was said."""
+        return self.room
+
+    def park(self, *, keep_base: bool) -> None:
+        """Noted in `parked`: True for each parking, False for each return."""
+        self.parked.append(True)
+        self.loaded.clear()
+
+    def unpark(self) -> None:
+        """Back at once, or not at all where there is an `error`."""
+        if self.error is not None:
+            raise self.error
+        self.parked.append(False)
 
     def close(self) -> None:
         """Nothing to give back."""

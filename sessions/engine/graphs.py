@@ -52,6 +52,12 @@ class GraphStep(LlamaStep):
         self._kv.advance()
         return logits
 
+    def forget(self) -> None:
+        """Give back the graphs and what they hold."""
+        self._graphs.clear()
+        self._ids.clear()
+        self._last = ()
+
     def takes(self, ids: torch.Tensor) -> bool:
         """One id in each row: on a GPU a prompt, however short, is read as fast by the general path."""
         return ids.shape[1] == 1

@@ -18,7 +18,7 @@ from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
 from sessions.engine import llama, lora, share
 from sessions.engine.adapters import Residents
-from sessions.engine.base import LoadedBase
+from sessions.engine.base import LoadedBase, move
 from sessions.engine.contract import Progress, Step
 from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
 from sessions.engine.detokenize import Detokenizer
@@ -83,19 +83,21 @@ class LocalEngine:
 
     def __init__(self, base: LoadedBase, paths: Paths, progress: Progress = lambda *_: None) -> None:
         self.base = base
+        self._paths = paths
         self._registry = Registry(paths)
         self._residents = Residents(base.model)
         self._plain: torch.Tensor | None = None
+        self._away = False
         layers = int(base.model.config.get_text_config().num_hidden_layers)
         # Untouched memory costs nothing on a CPU; on a GPU two rows let two adapters take turns in a chat.
         rows, kept = (1, 2) if base.device.type == "cuda" else (ROWS, ROWS)
         self._kv = KvStore(layers, base.info.context, rows, kept)
-        self._forward = Forward(base.model, self._kv, base.device, self._step(paths, progress))
+        self._forward = Forward(base.model, self._kv, base.device, self._step(progress))
 
-    def _step(self, paths: Paths, progress: Progress) -> LlamaStep | None:
+    def _step(self, progress: Progress) -> LlamaStep | None:
         if self.base.device.type == "cuda" and llama.writable(self.base):
             return GraphStep(self.base, self._kv, self._residents)
-        return llama.step_for(self.base, self._kv, paths, progress)
+        return llama.step_for(self.base, self._kv, self._paths, progress)
 
     @property
     def _adapter_dtype(self) -> torch.dtype:
@@ -236,6 +238,34 @@ class LocalEngine:
             return share.offer(self.base, folder)
         except (LlamaTuiError, OSError, RuntimeError):
             return None
+
+    def spare(self) -> int | None:
+        """What the GPU has left, this process's own unused reserve included; None on a CPU, which pages."""
+        device = self._forward.device
+        if device.type != "cuda":
+            return None
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
+
+    def park(self, *, keep_base: bool) -> None:
+        """Give back keys and values, adapters and graphs; the base goes to the file it is mapped from."""
+        self._residents.clear()
+        self._plain = None
+        self._kv.drop()
+        if isinstance(self._forward.step, GraphStep):
+            self._forward.step.forget()
+        if not keep_base:
+            self._forward.step, self._away = None, True
+            move(self.base, torch.device("cpu"))
+        free_memory()
+
+    def unpark(self) -> None:
+        """Bring the base back where it was. Raises OutOfMemory."""
+        with memory_errors("bringing the model back", "The chat is kept."):
+            if self._away:
+                move(self.base, self._forward.device)
+                self._forward.step = self._step(lambda *_: None)
+                self._away = False
 
     def close(self) -> None:
         """Give back the memory."""

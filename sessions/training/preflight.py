@@ -7,15 +7,19 @@ or the model is small enough to be reckoned.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from corpora.dataset import read_snapshot
 from sessions.paths import Paths
-from sessions.protocol import ModelInfo
+from sessions.protocol import BASE, ModelInfo
 from sessions.training import runs, schedule
 from sessions.training.recipe import Recipe
 from sessions.training.runs import Preview
 from sessions.training.schedule import Schedule
 
 CHARACTERS_PER_TOKEN = 3.3
+PROCESS = 512 << 20
+"""What the libraries of one more process take of a GPU."""
 TAG_TOKENS = 12
 """BOS, EOS and the tags of one exchange."""
 
@@ -58,6 +62,16 @@ def estimate(
         fits=fits,
         advice="" if fits else _advice(info, recipe, longest, free or 0, device),
     )
+
+
+def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
+    """Bytes that the prepared run in `folder` will take beside a chat, its own base too where it is not shared.
+
+    Raises SettingsError for a recipe, DatasetError for a snapshot that cannot be read.
+    """
+    preview = runs.counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
+    found = estimate(preview, info, runs.read_recipe(folder))
+    return found.memory - (info.memory if shared else 0) + PROCESS
 
 
 def measured_speed(paths: Paths, model: str) -> float | None:

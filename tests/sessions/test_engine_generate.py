@@ -333,3 +333,13 @@ def test_an_adapter_of_another_base_of_the_same_shape_is_refused(
     for model, digest in ((engine.info.name, "0" * 64), ("org/other", engine.base.digest), ("org/other", "")):
         made_for(model, digest)
         assert engine.load_adapter("alike/v1").adapter == "alike/v1"
+
+
+@pytest.mark.parametrize("keep_base", [True, False])
+def test_a_parked_engine_comes_back_as_it_was(engine: LocalEngine, keep_base: bool) -> None:
+    before = text_of(run(engine, ask("One two three", adapters=("mine/v1",))))
+    engine.park(keep_base=keep_base)
+    assert not engine.resident() and engine._kv.bytes() == 0
+    assert engine.base.arena.chunks() == engine.base.manifest.chunks
+    engine.unpark()
+    assert text_of(run(engine, ask("One two three", adapters=("mine/v1",)))) == before
