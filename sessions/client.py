@@ -80,6 +80,11 @@ class Client:
         self._connecting = asyncio.Lock()
 
     @property
+    def parked(self) -> bool:
+        """True while the loaded model makes room for a run; prompts wait until it is back."""
+        return self.ready is not None and self.loading is not None
+
+    @property
     def connected(self) -> bool:
         """True while the host answers."""
         return self._writer is not None

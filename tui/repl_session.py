@@ -181,6 +181,8 @@ class Session:
                 self.output.progress(loading_text(self.client.model, event))
             case RunChanged(run=run, alive=True):
                 self.watch.follow(run)
+            case Loading(stage=stage) if self.client.parked:
+                self._later(lambda: self.output.note(f"{stage}. Prompts wait for it.", "yellow"))
             case LoadFailed(failure=failure) if not self._waits:
                 error = failure.error()
                 self._later(lambda: self.output.problem(error))

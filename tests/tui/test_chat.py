@@ -209,6 +209,18 @@ async def test_a_prompt_waits_for_the_model_and_says_so(tmp_path: Path) -> None:
         await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
 
 
+async def test_a_prompt_to_a_parked_model_waits_and_says_why(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(120, 30)) as it:
+        await it.until(lambda: it.app.model is not None)
+        await it.served.host._park()
+        await it.until(lambda: "Parked until the run is done" in it.shown())
+        await it.say("hello")
+        await it.until(lambda: "waiting for the model: parked until the run is done" in it.shown())
+        await it.served.host._unpark()
+        await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
+        assert "arked" not in it.shown()
+
+
 async def test_a_model_that_cannot_be_loaded_is_told_with_the_remedy(tmp_path: Path) -> None:
     engine = FakeEngine()
     error = ModelNotFound("There is no model [x].", data="Nothing is lost.", remedy="Use `demo`.")

@@ -142,7 +142,8 @@ class ChatScreen(Replying, Editing):
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
         """A run goes on while one chats."""
-        self.status.state = run_in_words(self.llama.bridge.active)
+        parked = "chat is parked meanwhile · " if self.llama.client.parked else ""
+        self.status.state = parked + run_in_words(self.llama.bridge.active)
 
     def on_run_ended(self, message: RunEnded) -> None:
         """A run has ended."""

@@ -118,8 +118,9 @@ class Replying(ChatParts):
         branch = self.llama.chat.branch
         before = branch[: next((i for i, known in enumerate(branch) if known.id == exchange.id), len(branch))]
         self.live = await self.conversation.begin(before, exchange)
-        if self.llama.model is None:
+        if self.llama.model is None or self.llama.client.parked:
             self.live.wait_for(self._loading())
+        if self.llama.model is None:
             self.status.state = "◌ Starting the model"
 
     def _loading(self) -> str:

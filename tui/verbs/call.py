@@ -93,6 +93,8 @@ class Call:
         client.listeners.append(tell)
         try:
             await client.until_ready()
+            if client.loading is not None:
+                tell(client.loading)
         finally:
             client.listeners.remove(tell)
 
