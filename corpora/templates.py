@@ -60,6 +60,7 @@ class Template:
         self._letters = re.compile(f"{OPEN}({'|'.join(map(re.escape, self.special)) or '(?!)'}){CLOSE}")
         self._backend, self._ordinary = backend, FastVocabulary(backend, 0, 0)
         self._ids = lru_cache(KEPT_TEXTS)(self._encoded)
+        self._taken = lru_cache(2)(self._takes)
         self._prompt = lru_cache(KEPT_TEXTS)(lambda said: self._text(said, awaiting=True))
 
     def encode(self, dialog: Dialog, *, awaiting: bool) -> Example:
@@ -80,6 +81,16 @@ class Template:
             example.trained.extend([trained] * len(new))
             start = end
         return example
+
+    def check(self, dialog: Dialog) -> None:
+        """Raises DialogError where `encode` would, as far as that is seen without rendering the dialog."""
+        said = tuple(self._checked(each) for each in messages(dialog))
+        turns(said)
+        self._taken([each.role for each in said[:3]] == ["system", "user", "assistant"])
+
+    def _takes(self, system: bool) -> None:
+        said = [Message("user", "a"), Message("assistant", "b")]
+        self.encode([Message("system", "c"), *said] if system else said, awaiting=False)
 
     def ends(self) -> tuple[int, ...]:
         """Ids with which a reply ends in this form; none where it cannot be told."""

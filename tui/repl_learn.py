@@ -62,7 +62,7 @@ class LearnActions:
 
     def _preview(self, adapter: str, recipe: Recipe) -> runs.Preview:
         paths, store = self.session.workspace.paths, self.session.chat.store
-        return runs.preview(paths, store, adapter=adapter, recipe=recipe)
+        return runs.preview(paths, store, model=self.session.client.model, adapter=adapter, recipe=recipe)
 
     async def _wait(self, run: str) -> None:
         """To the end of a run, and until the next one could start."""

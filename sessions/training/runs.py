@@ -11,7 +11,7 @@ import errno
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,18 @@ from corpora.dataset import Row, Snapshot, take_snapshot, write_snapshot
 from corpora.errors import DialogError
 from corpora.files import sync_folder
 from corpora.store import Store
-from sessions.errors import DiskFull, Failure, LlamaTuiError, NothingToTrain, RunError, UsageError
+from corpora.templates import template_of
+from sessions.errors import (
+    DiskFull,
+    Failure,
+    LlamaTuiError,
+    ModelNotFound,
+    ModelUnusable,
+    NothingToTrain,
+    RunError,
+    UsageError,
+)
+from sessions.model_words import tokenizer_of
 from sessions.paths import Paths, private_folder, write_atomic
 from sessions.registry import Registry, checked_adapter
 from sessions.training import events, variants
@@ -69,15 +80,22 @@ class Preview:
         return self.new_rows + self.replayed_rows
 
 
-def preview(paths: Paths, store: Store, *, adapter: str, recipe: Recipe, parent: str | None = None) -> Preview:
+def preview(
+    paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None
+) -> Preview:
     """What `prepare` would take."""
     start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
+    return counted(start, snapshot, tuple(_problems(snapshot.rows, model)))
+
+
+def counted(start: str, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> Preview:
+    """A snapshot in numbers."""
     sizes = [sum(len(said.content) for said in row.dialog) for row in snapshot.rows]
     return Preview(
         snapshot.new,
         len(snapshot.rows) - snapshot.new,
         start,
-        tuple(_problems(snapshot.rows)),
+        problems,
         sum(sizes),
         max(sizes, default=0),
         variants.count(snapshot.rows),
@@ -91,7 +109,7 @@ def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Rec
     NothingToTrain where no kept exchange is new (and none can be trained), DiskFull.
     """
     start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
-    _check_something_new(snapshot, start)
+    _check_something_new(snapshot, start, model)
     private_folder(paths.runs)
     if shutil.disk_usage(paths.runs).free < LEAST_SPACE:
         raise _disk_full(paths)
@@ -205,7 +223,7 @@ def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: 
     return start, take_snapshot(store, seen=seen, replay=recipe.replay, seed=recipe.seed)
 
 
-def _check_something_new(snapshot: Snapshot, parent: str) -> None:
+def _check_something_new(snapshot: Snapshot, parent: str, model: str) -> None:
     if not snapshot.new:
         taught = len(snapshot.rows) > 0 or parent != "base"
         raise NothingToTrain(
@@ -213,7 +231,7 @@ def _check_something_new(snapshot: Snapshot, parent: str) -> None:
             data="No run was started.",
             remedy="Keep or correct a reply first" + (", or start from the base." if taught else "."),
         )
-    problems = list(_problems(row for row in snapshot.rows if not row.replay))
+    problems = list(_problems((row for row in snapshot.rows if not row.replay), model))
     if len(problems) == snapshot.new:
         raise NothingToTrain(
             f"None of the {snapshot.new} new exchanges can be trained: {problems[0]}",
@@ -222,10 +240,15 @@ def _check_something_new(snapshot: Snapshot, parent: str) -> None:
         )
 
 
-def _problems(rows: Iterator[Row] | tuple[Row, ...]) -> Iterator[str]:
+def _problems(rows: Iterable[Row], model: str) -> Iterator[str]:
+    """What the model's form cannot express; where its tokenizer is not on this disk yet, Llama 2's is meant."""
+    try:
+        template = template_of(tokenizer_of(model))
+    except (ModelNotFound, ModelUnusable):
+        template = None
     for row in rows:
         try:
-            llama2.render(row.dialog)
+            llama2.render(row.dialog) if template is None else template.check(row.dialog)
         except DialogError as error:
             yield f"{row.dialog[-1].content[:40]!r}: {error.what}"
 

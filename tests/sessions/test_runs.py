@@ -76,7 +76,7 @@ def test_a_prepared_run_is_whole_and_private(paths: Paths, run: str) -> None:
 def test_preview_and_prepare_agree(paths: Paths) -> None:
     with opened(paths) as store:
         keep(store)
-        shown = runs.preview(paths, store, adapter="mine", recipe=Recipe())
+        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
     assert (shown.new_rows, shown.replayed_rows, shown.parent, shown.problems) == (5, 0, "base", ())
     assert shown.characters == sum(len(prompt) + len(reply) for prompt, reply in FACTS)
     assert shown.longest == max(len(prompt) + len(reply) for prompt, reply in FACTS)
@@ -89,7 +89,7 @@ def test_what_was_taught_is_replayed_and_what_is_new_is_new(paths: Paths, run: s
             runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())
         again = runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(), parent="base")
         keep(store, [("What is new?", "This one."), ("And this?", "That too.")])
-        shown = runs.preview(paths, store, adapter="mine", recipe=Recipe())
+        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
         second = runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(replay=10.0))
     assert (shown.new_rows, shown.replayed_rows, shown.parent) == (2, 2, "mine/v1")
     assert len(read_snapshot(paths.run(second) / runs.SNAPSHOT).rows) == 7
@@ -110,7 +110,7 @@ def test_rows_that_cannot_be_trained_are_shown_before(paths: Paths) -> None:
         asked = store.begin(store.start_conversation().id, None, "What is [INST]?", tags_allowed=False)
         store.finish(asked.id, "A tag.", Finish.EOS)
         store.set_status([asked.id], Status.KEPT)
-        shown = runs.preview(paths, store, adapter="mine", recipe=Recipe())
+        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
         assert len(shown.problems) == 1 and "[INST]" in shown.problems[0]
         with pytest.raises(NothingToTrain, match="can be trained"):
             runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())

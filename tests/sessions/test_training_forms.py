@@ -90,6 +90,21 @@ def test_a_model_learns_in_its_own_form(paths: Paths, tmp_path: Path, kind: str)
     assert told and told[-1].reply == facts[0][1]
 
 
+def test_what_a_form_cannot_express_is_told_before_start(paths: Paths, tmp_path: Path) -> None:
+    chatml, gemma = made(tmp_path / "a", "llama", CHATML), made(tmp_path / "b", "llama", GEMMA)
+    with opened(paths) as store:
+        keep(store, [("What is [INST]?", "A tag."), ("What is <|im_end|>?", "A sign.")])
+        asked = store.begin(store.start_conversation().id, None, "Who are you?", system="You are a pirate.")
+        store.correct(asked.id, "A pirate.")
+
+        def problems(model: Path | str) -> str:
+            return " ".join(runs.preview(paths, store, model=str(model), adapter="mine", recipe=Recipe()).problems)
+
+        assert "[INST]" in problems("demo") and "im_end" not in problems("demo") and "system" not in problems("demo")
+        assert "im_end" in problems(chatml) and "[INST]" not in problems(chatml) and "system" not in problems(chatml)
+        assert "takes no system prompt" in problems(gemma) and "im_end" not in problems(gemma)
+
+
 def test_rows_that_the_template_refuses_are_listed_and_the_others_trained(paths: Paths, tmp_path: Path) -> None:
     model = made(tmp_path, "llama", GEMMA)
     with opened(paths) as store:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 from textual.app import ComposeResult
@@ -41,6 +41,9 @@ from tui.screens.running import Running
 from tui.widgets.loss_plot import LossPlot
 from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
 from tui.widgets.train_setup import Choice, TrainSetup
+
+if TYPE_CHECKING:
+    from tui.app import LlamaTuiApp
 
 REDRAW = 0.2
 PAUSE = 0.25
@@ -221,7 +224,7 @@ class TrainScreen(Running):
     async def _count(self, choice: Choice, recipe: Recipe) -> Counts:
         """Reads every kept exchange, so it is kept while only settings change that do not choose rows."""
         if self._previewed is None or self._previewed[0] != choice:
-            self._previewed = (choice, await asyncio.to_thread(_counts, self.llama.workspace, choice, recipe))
+            self._previewed = (choice, await asyncio.to_thread(_counts, self.llama, choice, recipe))
         return self._previewed[1]
 
     def _show_ready(self) -> None:
@@ -324,9 +327,17 @@ class TrainScreen(Running):
         self.set_class(self.size.height < 30, "-low")
 
 
-def _counts(workspace: Workspace, choice: Choice, recipe: Recipe) -> Counts:
+def _counts(llama: LlamaTuiApp, choice: Choice, recipe: Recipe) -> Counts:
     """Kept replies are counted only where a row may hold several of them."""
-    found = runs.preview(workspace.paths, workspace.store, adapter=choice.adapter, recipe=recipe, parent=choice.parent)
+    workspace = llama.workspace
+    found = runs.preview(
+        workspace.paths,
+        workspace.store,
+        model=llama.model_name,
+        adapter=choice.adapter,
+        recipe=recipe,
+        parent=choice.parent,
+    )
     if not found.inner:
         return Counts(found)
     rows = take_snapshot(workspace.store, seen=workspace.registry.seen(found.parent), replay=0).rows

@@ -21,7 +21,9 @@ async def train(call: Call) -> int:
     recipe = changed_recipe(recipes.load(call.given.recipe), call.given.set)
     name = call.given.adapter or call.workspace.settings.adapter
     parent = call.given.parent
-    found = runs.preview(call.workspace.paths, call.workspace.store, adapter=name, recipe=recipe, parent=parent)
+    found = runs.preview(
+        call.workspace.paths, call.workspace.store, model=call.model, adapter=name, recipe=recipe, parent=parent
+    )
     for problem in found.problems:
         call.output.note(f"Left out: {problem}", "yellow")
     async with call.client() as client:
