@@ -140,6 +140,7 @@ class RunActions:
         context = self.screen.status
         return [
             f"model      {self.app.model_name} · {model_details(self.app.model) or 'loading'}",
+            f"form       {self.app.model.chat_format if self.app.model else 'not known yet'}",
             f"adapter    {self.app.adapter} · strength {chat.strength:g}",
             f"sampling   {in_words(chat.sampling)}",
             f"system     {render.line(chat.system, 60) if chat.system else 'none'}",
