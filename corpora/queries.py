@@ -40,6 +40,10 @@ _TURNED = re.compile(r"-([a-z]+):")
 _BARE = re.compile(r'[^\s",]+')
 
 
+class Unfinished(UsageError):
+    """A key whose value is still to be typed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One word of a query as it was typed: text to search for (`key` empty), or a key with its values."""
@@ -110,7 +114,7 @@ def _refuse_unfinished(bare: str) -> None:
     """A key without a value, and keys turned round."""
     if bare.endswith(":") and bare[:-1].lower() in KEYS:
         name = bare[:-1].lower()
-        raise UsageError(f"{name}: needs a value: {KEYS[name]}.", remedy=f'"{bare}" in quotes is searched for.')
+        raise Unfinished(f"{name}: needs a value: {KEYS[name]}.", remedy=f'"{bare}" in quotes is searched for.')
     turned = _TURNED.match(bare)
     if turned and turned[1] in KEYS:
         raise UsageError("A filter cannot be turned round with a minus.", remedy=f'"{bare}" in quotes is searched for.')

@@ -1,6 +1,6 @@
-"""How fast the corpora are: `python -m tests.benchmarks.bench_corpora [--rows N] [--json]`.
+"""How fast the corpora are: `python -m tests.benchmarks.bench_corpora [--rows N] [--json FILE]`.
 
-Prints a table (or JSON) of each figure with its aim. Encoding is measured against the tokenizer's own batch
+Prints a table of each figure with its aim. Encoding is measured against the tokenizer's own batch
 encoding of the same texts in the same run, and is left out where the real tokenizer is not at hand.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import random
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -49,15 +51,26 @@ def main() -> None:
     """Measure all and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    figures = list(measure(chosen.rows))
+    about, figures = machine(), list(measure(chosen.rows))
     if chosen.json:
-        sys.stdout.write(json.dumps([asdict(figure) for figure in figures]) + "\n")
-        return
+        told = {"machine": about, "exchanges": chosen.rows, "rows": [asdict(figure) for figure in figures]}
+        chosen.json.write_text(json.dumps(told, indent=2) + "\n")
     for figure in figures:
         value, aim = f"{figure.value:>12,.1f} {figure.unit:<8}", f"aim {figure.aim:>10,.1f}"
         sys.stdout.write(f"{figure.name:<44}{value} {aim}   × {figure.ratio:.2f}\n")
+
+
+def machine() -> dict[str, object]:
+    """Where the figures were taken, and how busy it was before."""
+    return {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "load_before": os.getloadavg()[0],
+    }
 
 
 def measure(rows: int) -> Iterator[Figure]:
@@ -80,6 +93,7 @@ def _importing(path: Path, source: Path, rows: int) -> Iterator[Figure]:
         took = _seconds(lambda: import_files(store, [source]))
         yield _more("the same file again (all duplicates)", rows / took, "rows/s", 20_000)
         yield _less("search while the index is made, page", _search(store), "ms", 100)
+        yield _less("search while the index is made, count", _search(store, count=True), "ms", 100)
         waiting, start = store.index_pending(1), time.perf_counter()
         while store.index_pending(5000):
             pass
@@ -148,7 +162,7 @@ def _write_rows(path: Path, rows: int) -> list[tuple[str, str]]:
     with path.open("w", encoding="utf-8") as file:
         for number in range(rows):
             prompt = f"{' '.join(chance.choices(WORDS, k=10))} {number}"
-            reply = " ".join(chance.choices(WORDS, k=110)) + "."
+            reply = " ".join(chance.choices(WORDS, k=110)) + ("." if number % 20 else "。人工智能正在改变学习。")
             file.write(json.dumps({"instruction": prompt, "input": "", "output": reply}) + "\n")
             if len(texts) < 3000:
                 texts.append((prompt, reply))
@@ -156,9 +170,9 @@ def _write_rows(path: Path, rows: int) -> list[tuple[str, str]]:
 
 
 def _search(store: Store, *, count: bool = False) -> float:
-    """Median over words that nearly all rows hold, some hold and none holds."""
+    """The slowest median over words that nearly all rows hold, some hold and none holds."""
     found = []
-    for text in ("river stone", "77123", "nowhere", '"green music history"', "river 4512"):
+    for text in ("river stone", "77123", "nowhere", '"green music history"', "river 4512", "qx", "学习", "人工智能"):
         where = Filter(text=text)
         found.append(_median(lambda where=where: store.count(where) if count else store.page(where), 5))  # type: ignore[misc]
     return max(found)

@@ -102,6 +102,12 @@ async def test_correct_edit_tag_and_note(tmp_path: Path) -> None:
         assert (current(it).reply, current(it).original) == ("Mouse is your cat, 你的猫.", first.reply)
         assert current(it).status is Status.KEPT
         await it.until(lambda: "Original" in it.shown() and "Reply, corrected" in it.shown())
+        await it.pilot.press("c")
+        await it.until(lambda: isinstance(it.app.screen, EditText))
+        it.app.screen.query_one(TextArea).text = "Mouse."
+        await it.pilot.press("ctrl+s")
+        await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and current(it).reply == "Mouse.")
+        await it.until(lambda: "Corrected before" in it.shown() and "Mouse is your cat, 你的猫." in it.shown())
         await it.pilot.press("t", *"cat,", "space", *"#pet", "enter")
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and current(it).tags == ("cat", "pet"))
         await it.pilot.press("e")

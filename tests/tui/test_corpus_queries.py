@@ -77,6 +77,7 @@ async def test_what_is_no_filter_is_said_and_changes_no_row(tmp_path: Path) -> N
             screen.filters.field.value = query
             await it.until(lambda said=said: said in it.shown())
             assert screen.table.count == 5 and "\x1b" not in it.shown()
+        assert screen.query_one(".told").has_class("-hint")
         screen.filters.field.value = "http://nowhere"
         await it.until(lambda: screen.table.count == 0 and "is no filter" not in it.shown())
         await it.until(lambda: "Nothing matches." in it.shown())

@@ -198,4 +198,6 @@ class CorpusScreen(Transferring):
 
 def _whole(store: Store, exchange: Exchange) -> Shown:
     path = store.path_to(exchange.id)
-    return Shown(path[-1] if path else exchange, path, store.trained_in(exchange.id))
+    now = path[-1] if path else exchange
+    earlier = tuple(store.corrections(exchange.id)) if now.corrected else ()
+    return Shown(now, path, store.trained_in(exchange.id), earlier)

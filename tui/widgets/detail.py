@@ -30,8 +30,8 @@ class Detail(VerticalScroll, can_focus=True):
         & .system, & .above { border-left: outer $panel; padding-left: 1; color: $text-muted; }
         & .prompt { border-left: outer $primary; padding-left: 1; }
         & .reply, & .chosen { border-left: outer $success; padding-left: 1; }
-        & .original, & .rejected { border-left: outer $error; padding-left: 1; }
-        & .original { color: $text-muted; }
+        & .original, & .earlier, & .rejected { border-left: outer $error; padding-left: 1; }
+        & .original, & .earlier { color: $text-muted; }
         & .note { border-left: outer $warning; padding-left: 1; }
         & .tokens { border-left: outer $accent; padding-left: 1; }
         & .hidden { display: none; }

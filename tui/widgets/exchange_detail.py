@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from corpora.dialog import Exchange, Status
+from corpora.store import Correction
 from tui import render
 from tui.stars import stars
 from tui.widgets.detail import Detail, changes, titled, written
@@ -31,17 +32,18 @@ NOTHING = "Nothing matches. [b]esc[/b] shows everything again, [b]f[/b] changes 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An exchange with the dialog above it (this one last) and the versions that have seen it."""
+    """An exchange with the dialog above it (this one last), the versions that have seen it, and earlier replies."""
 
     exchange: Exchange
     path: tuple[Exchange, ...]
     trained_in: tuple[str, ...]
+    earlier: tuple[Correction, ...] = ()
 
 
 class ExchangeDetail(Detail):
     """The dialog above, prompt, reply, the original where corrected, a note, the ids."""
 
-    BLOCKS = ("facts", "system", "above", "prompt", "reply", "original", "note", "tokens", "empty")
+    BLOCKS = ("facts", "system", "above", "prompt", "reply", "original", "earlier", "note", "tokens", "empty")
 
     def show(self, shown: Shown | None, *, filtered: bool = False) -> None:
         """Show an exchange, or what to do where there is none: none at all, or none that is `filtered`."""
@@ -67,6 +69,7 @@ def _blocks(shown: Shown) -> dict[str, Content]:
         "prompt": titled("Prompt", exchange.prompt),
         "reply": _reply(exchange),
         "original": titled("Original", exchange.original) if exchange.original is not None else Content(""),
+        "earlier": _earlier(shown.earlier),
         "note": titled("Note", exchange.note) if exchange.note else Content(""),
     }
 
@@ -75,6 +78,12 @@ def _reply(exchange: Exchange) -> Content:
     if exchange.original is None:
         return titled("Reply", exchange.reply or "(empty)")
     return titled("Reply, corrected", changes(exchange.original, exchange.reply))
+
+
+def _earlier(corrections: tuple[Correction, ...]) -> Content:
+    """Corrections that later ones replaced; the first reply of all is the original."""
+    replaced = [f"until {written(each.created)}\n{each.reply}" for each in corrections[1:]]
+    return titled("Corrected before", "\n\n".join(replaced)) if replaced else Content("")
 
 
 def _facts(exchange: Exchange, trained_in: tuple[str, ...]) -> Content:

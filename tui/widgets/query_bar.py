@@ -20,7 +20,7 @@ from textual.widgets import Input, Static
 from corpora import queries
 from corpora.dialog import Status
 from corpora.errors import UsageError
-from corpora.queries import Word
+from corpora.queries import Unfinished, Word
 from corpora.store import Stats
 from tui import render
 from tui.widgets.safe_area import SafeInput
@@ -48,6 +48,7 @@ class QueryBar(Vertical, Generic[Where]):
         & .chips.-shown { display: block; }
         & .told { width: 1fr; height: auto; max-height: 2; color: $text-error; display: none; }
         & .told.-shown { display: block; }
+        & .told.-hint { color: $text-muted; }
         & Chip { width: auto; height: 1; padding: 0 1; margin-right: 1; background: $primary 30%; }
         & Chip:hover { background: $error 40%; }
     }
@@ -171,6 +172,9 @@ class QueryBar(Vertical, Generic[Where]):
         try:
             self._where = self.read(self.query_text)
             self._tell("")
+        except Unfinished as unfinished:
+            self._tell(unfinished.what, hint=True)
+            return
         except UsageError as error:
             self._tell(str(error))
             return
@@ -179,10 +183,11 @@ class QueryBar(Vertical, Generic[Where]):
         if tell:
             self.post_message(self.Changed())
 
-    def _tell(self, words: str) -> None:
+    def _tell(self, words: str, *, hint: bool = False) -> None:
         told = self.query_one(".told", Static)
         told.update(render.text(words))
         told.set_class(bool(words), "-shown")
+        told.set_class(hint, "-hint")
 
     def _show_chips(self) -> None:
         chips = self.query_one(".chips")
