@@ -261,6 +261,7 @@ class LearnActions:
         facts = [
             ("model", f"{host.model}, {'ready' if host.ready else 'loading'}"),
             ("on", f"{host.ready.quantization} on {host.ready.device}" if host.ready else ""),
+            ("form", host.ready.chat_format if host.ready else ""),
             ("adapter", session.adapter_in_words()),
             ("resident", ", ".join(host.resident)),
             ("context", f"{session.used} of {host.ready.context} tokens" if host.ready else ""),
