@@ -144,25 +144,28 @@ def tiny_llama(
 
 
 def tiny_adapter(
-    folder: Path, base: Path, *, rank: int = 8, alpha: float = 16, seed: int = 0, size: float = 0.3
+    folder: Path, base: Path, *, rank: int = 8, alpha: float = 16, seed: int = 0, size: float = 0.3, dora: bool = False
 ) -> Path:
-    """Write a random LoRA on all linear layers of a Llama as PEFT stores it; `size` 0 changes nothing."""
+    """Write a random LoRA (or DoRA) on all linear layers of a Llama as PEFT stores it; `size` 0 changes nothing."""
     import torch
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    config = json.loads((base / "config.json").read_text("utf-8"))
+    shape = json.loads((base / "config.json").read_text("utf-8"))
     source = torch.Generator().manual_seed(seed)
     tensors = {}
-    for layer in range(config["num_hidden_layers"]):
-        for module, (outputs, inputs) in _linear_shapes(config).items():
+    for layer in range(shape["num_hidden_layers"]):
+        for module, (outputs, inputs) in _linear_shapes(shape).items():
             name = f"base_model.model.model.layers.{layer}.{module}"
             tensors[f"{name}.lora_A.weight"] = torch.randn(rank, inputs, generator=source) * inputs**-0.5
             tensors[f"{name}.lora_B.weight"] = torch.randn(outputs, rank, generator=source) * size
+            if dora:
+                tensors[f"{name}.lora_magnitude_vector"] = 0.5 + torch.rand(outputs, generator=source)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "adapter_model.safetensors")
-    targets = [name.rpartition(".")[2] for name in _linear_shapes(config)]
-    LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM").save_pretrained(folder)
+    targets = [name.rpartition(".")[2] for name in _linear_shapes(shape)]
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM", use_dora=dora)
+    config.save_pretrained(folder)
     lineage = Lineage(adapter=folder.parent.name, version=int(folder.name[1:]), parent="base", base_model=str(base))
     (folder / "lineage.json").write_bytes(msgspec.json.encode(lineage))
     return folder

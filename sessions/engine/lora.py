@@ -1,4 +1,4 @@
-"""One LoRA adapter out of a PEFT folder: read, checked against the base, ready to be mixed in.
+"""One LoRA (or rsLoRA, DoRA) adapter out of a PEFT folder: read, checked against the base, ready to be mixed in.
 
 Reads the files itself, so that a swap costs what the disk costs. Knows nothing of batches.
 """
@@ -18,11 +18,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sessions.engine.arena import Arena, digest
+from sessions.engine.skeleton import weight_of
 from sessions.errors import UNREADABLE, AdapterDamaged, AdapterMismatch
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-_KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<half>[AB])(?:\.default)?\.weight")
+_KEY = re.compile(
+    r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?:(?P<half>[AB])(?:\.default)?\.weight|(?P<size>magnitude_vector))"
+)
 
 
 class LoraConfig(msgspec.Struct, frozen=True):
@@ -103,8 +106,8 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
     with ThreadPoolExecutor(1) as pool:
         told = pool.submit(_digest, folder, seen[0], config)
         deltas = {
-            module: _in(dtype, _delta(folder, config, module, pair, _sides(folder, model, module)))
-            for module, pair in _halves(folder, tensors).items()
+            module: _in(dtype, _delta(folder, config, module, parts, _linear(folder, model, module)))
+            for module, parts in _parts(folder, tensors, config.use_dora).items()
         }
         return Adapter(name, told.result(), deltas, seen)
 
@@ -118,7 +121,6 @@ def _config(folder: Path) -> LoraConfig:
         text
         for text, is_so in (
             (f"of type {config.peft_type}", config.peft_type != "LORA"),
-            ("a DoRA", config.use_dora),
             ("one that trains biases", config.bias != "none"),
             ("one that replaces whole modules", bool(config.modules_to_save)),
         )
@@ -128,28 +130,28 @@ def _config(folder: Path) -> LoraConfig:
         raise AdapterMismatch(
             f"{folder} is {odd[0]}, which chat cannot mix with the base.",
             data="What was in use stays in use.",
-            remedy="Use a LoRA adapter.",
+            remedy="Use a LoRA, rsLoRA or DoRA adapter.",
         )
     return config
 
 
-def _halves(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+def _parts(folder: Path, tensors: dict[str, torch.Tensor], dora: bool) -> dict[str, dict[str, torch.Tensor]]:
+    """Each module's tensors: `A`, `B`, and a DoRA's `magnitude_vector`."""
     found: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         match = _KEY.fullmatch(key)
         if match is None:
             raise AdapterMismatch(f"{folder} holds {key}, which is no LoRA weight of a linear layer.")
-        found.setdefault(match["module"], {})[match["half"]] = tensor
-    if not found or any(len(pair) != 2 for pair in found.values()):
-        raise damaged(folder, "it lacks one half of a layer's pair")
+        found.setdefault(match["module"], {})[match["half"] or match["size"]] = tensor
+    whole = {"A", "B", "magnitude_vector"} if dora else {"A", "B"}
+    if not found or any(set(parts) != whole for parts in found.values()):
+        raise damaged(folder, "it lacks a part of a layer's weights")
     return found
 
 
-def _delta(
-    folder: Path, config: LoraConfig, module: str, pair: dict[str, torch.Tensor], sides: tuple[int, int]
-) -> Delta:
-    a, b = pair["A"], pair["B"]
-    inputs, outputs = sides
+def _delta(folder: Path, config: LoraConfig, module: str, parts: dict[str, torch.Tensor], linear: nn.Linear) -> Delta:
+    a, b, size = parts["A"], parts["B"], parts.get("magnitude_vector")
+    inputs, outputs = linear.in_features, linear.out_features
     if a.dim() != 2 or b.dim() != 2 or (a.shape[1], b.shape[0]) != (inputs, outputs) or a.shape[0] != b.shape[1]:
         raise AdapterMismatch(
             f"{folder} was made for another base: {module} is {outputs} × {inputs} here, "
@@ -157,14 +159,29 @@ def _delta(
             data="What was in use stays in use.",
             remedy="Open the base it was trained on.",
         )
-    if not (_finite(a) and _finite(b)):
+    if not all(_finite(part) for part in parts.values()):
         raise damaged(folder, f"{module} holds numbers that are not finite")
-    return Delta(a, b, config.scaling(module, a.shape[0]))
+    delta = Delta(a, b, config.scaling(module, a.shape[0]))
+    return delta if size is None else _with_magnitudes(folder, module, delta, size.flatten(), linear)
+
+
+def _with_magnitudes(folder: Path, module: str, delta: Delta, size: torch.Tensor, linear: nn.Linear) -> Delta:
+    """A DoRA's pair (arXiv 2402.09353, equation 5): each output is scaled to its magnitude.
+
+    `size * (W + s B A) x / |W + s B A|` is `g (W x + s B A x)` with one g for each output, which is known now.
+    """
+    if linear.bias is not None or size.numel() != linear.out_features:
+        raise AdapterMismatch(f"{folder} changes {module} by DoRA, which does not fit this layer.")
+    a, b = delta.a.float(), delta.b.float()
+    whole = torch.addmm(weight_of(linear).float(), b, a, alpha=delta.scaling)
+    gain = size.float() / whole.norm(dim=1)
+    return Delta(delta.a, b * gain[:, None], delta.scaling, gain - 1)
 
 
 def _in(dtype: torch.dtype, delta: Delta) -> Delta:
     """The pair in the number format that computes; what is in it already stays where the file is mapped."""
-    return Delta(delta.a.to(dtype), delta.b.to(dtype), delta.scaling)
+    gain = None if delta.gain is None else delta.gain.to(dtype)
+    return Delta(delta.a.to(dtype), delta.b.to(dtype), delta.scaling, gain)
 
 
 def _finite(tensor: torch.Tensor) -> bool:
@@ -172,7 +189,7 @@ def _finite(tensor: torch.Tensor) -> bool:
     return bool(tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all())
 
 
-def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
+def _linear(folder: Path, model: nn.Module, module: str) -> nn.Linear:
     try:
         found: Any = model.get_submodule(module)
     except AttributeError as error:
@@ -184,7 +201,7 @@ def _sides(folder: Path, model: nn.Module, module: str) -> tuple[int, int]:
     linear = getattr(found, "base", found)
     if not isinstance(linear, nn.Linear):
         raise AdapterMismatch(f"{folder} changes {module}, which is no linear layer.")
-    return linear.in_features, linear.out_features
+    return linear
 
 
 def _digest(folder: Path, size: int, config: LoraConfig) -> str:

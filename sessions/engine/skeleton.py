@@ -103,6 +103,17 @@ def quantized(model: nn.Module, name: str) -> str:
     return "int8" if leaf == "weight" and isinstance(module, bnb.nn.Linear8bitLt) else "plain"
 
 
+@torch.inference_mode()
+def weight_of(linear: Any) -> torch.Tensor:
+    """A linear layer's weight, [out, in], dequantized where it is held in 4 or 8 bits."""
+    if isinstance(linear, bnb.nn.Linear4bit):
+        return bnf.dequantize_4bit(linear.weight, linear.weight.quant_state)  # type: ignore[no-any-return]
+    if isinstance(linear, bnb.nn.Linear8bitLt):
+        return bnf.int8_vectorwise_dequant(linear.weight.CB, linear.weight.SCB)  # type: ignore[no-any-return]
+    weight: torch.Tensor = linear.weight
+    return weight
+
+
 def write_entry(writer: Writer, kind: str, tensor: torch.Tensor, shared: dict[str, Any]) -> Entry:
     """Quantize one tensor and write its parts; the two code books are written once, into `shared`."""
     shape = tuple(tensor.shape)

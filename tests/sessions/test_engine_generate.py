@@ -240,6 +240,36 @@ def test_an_adapter_of_another_base_is_refused(engine: LocalEngine, paths: Paths
         engine.load_adapter("nobody/v1")
 
 
+def test_a_dora_computes_what_peft_computes_and_is_mixed_with_others(
+    engine: LocalEngine, folder: Path, paths: Paths
+) -> None:
+    plain = reference(folder, tiny_adapter(paths.adapter("sized", 1), folder, dora=True, size=0.05))
+    ids = encode_prompt(ask("Count: 1 2 3").dialog, engine.base.words.vocabulary)
+    expected = engine.base.words.backend.decode(plain_ids(plain, ids, 12))
+    alone = [text_of(run(engine, ask("Count: 1 2 3", adapters=(name,)))) for name in (BASE, "sized/v1", "mine/v1")]
+    assert alone[1] == expected != alone[0]
+    engine._kv.drop()
+    mixed = run(engine, ask("Count: 1 2 3", adapters=(BASE, "sized/v1", "mine/v1")))
+    assert [text_of(mixed, column) for column in range(3)] == alone
+
+
+def test_the_logits_of_a_dora_are_those_of_peft(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    plain = reference(folder, tiny_adapter(paths.adapter("sized", 1), folder, dora=True))
+    engine._residents.activate([engine._adapter("sized/v1", 1.0)])
+    ids = torch.arange(3, 20)[None]
+    engine._kv.open(["x"], [0])
+    with torch.inference_mode():
+        torch.testing.assert_close(engine._forward(ids)[0], plain(input_ids=ids).logits[0, -1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_dora_without_its_magnitudes_is_damaged(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    path = tiny_adapter(paths.adapter("sized", 1), folder)
+    config = (path / "adapter_config.json").read_text("utf-8")
+    (path / "adapter_config.json").write_text(config.replace('"use_dora": false', '"use_dora": true'), "utf-8")
+    with pytest.raises(AdapterDamaged, match="lacks a part"):
+        engine.load_adapter("sized/v1")
+
+
 def test_an_untrained_adapter_is_the_base(engine: LocalEngine, folder: Path, paths: Paths) -> None:
     tiny_adapter(paths.adapter("new", 1), folder, size=0.0)
     assert text_of(run(engine, ask("Hello", adapters=("new/v1",)))) == text_of(run(engine, ask("Hello")))
