@@ -30,7 +30,7 @@ faults: $(READY)
 	LLAMA_TUI_KILLS=1000 LLAMA_TUI_FLIPS=500 LLAMA_TUI_FULL=1 $(BIN)/python -m pytest -q --timeout 7200 tests/faults tests/corpora tests/sessions
 
 benchmarks: $(READY)
-	$(BIN)/python -m tests.benchmarks.bench_corpora
+	$(BIN)/python -m tests.benchmarks.bench_corpora --json tests/benchmarks/figures/corpora.json
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_terminal
 

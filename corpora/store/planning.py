@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 
 from corpora.store.indexing import IndexingPart
-from corpora.store.searching import GRAM, LOOK, Plan, Word, all_of, any_of, looked_for
+from corpora.store.searching import COMMON, GRAM, LOOK, Plan, Word, all_of, any_of, looked_for
 
 # Rows that the index gives are fetched one by one, so above this share looking at all is sooner.
 SHARE_AT_MOST = 0.3
 # A page of very common words is full after a few exchanges; the index would first list all of them.
-COMMON = 15_000
+MOST = 15_000
 ENDINGS = 200
 SAMPLE = 400
 _TERMS = "SELECT term, doc FROM exchange_terms WHERE term >= ? AND term <= ? LIMIT ?"
@@ -35,7 +35,9 @@ class PlanningPart(IndexingPart):
         upto, highest = (
             int(found or 0) for found in self._read("SELECT upto, (SELECT max(id) FROM exchanges) FROM indexed")[0]
         )
-        if upto < highest / 2 or self._common_among_new(words, upto, highest):
+        if self._common_among_new(words, upto, highest):
+            return COMMON
+        if upto < highest / 2:
             return LOOK
         queries = [query for query in map(self._query, words) if query]
         if not queries:
@@ -44,8 +46,8 @@ class PlanningPart(IndexingPart):
         if counting and all(len(word.text) == GRAM for word in words):
             most = highest
         elif not counting:
-            most = min(most, COMMON)
-        return LOOK if self._one(_MANY, (query, most + 1)) > most else Plan(query, upto)
+            most = min(most, MOST)
+        return COMMON if self._one(_MANY, (query, most + 1)) > most else Plan(query, upto)
 
     def _query(self, word: Word) -> str:
         """What to ask the index about one word; empty where it cannot help."""
@@ -56,7 +58,7 @@ class PlanningPart(IndexingPart):
             return ""
         begin = word.text.lower()
         terms = self._read(_TERMS, (begin, begin + LAST, ENDINGS))
-        if len(terms) == ENDINGS or sum(count for _, count in terms) > COMMON:
+        if len(terms) == ENDINGS or sum(count for _, count in terms) > MOST:
             return ""
         return any_of([gram for gram, _ in terms] or [NOWHERE])
 

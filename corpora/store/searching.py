@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 _WORD = re.compile(r'"([^"]+)"?|(\S+)')
 _ASCII = re.compile(r"[\x01-\x7f]{2,}")
-_LIKE = "prompt LIKE ? ESCAPE '\\' OR reply LIKE ? ESCAPE '\\'"
-_HOLDS = "instr(prompt, ?) OR instr(reply, ?)"
+# The reply first: it is longer, so a word that is there mostly stands in it.
+_LIKE = "reply LIKE ? ESCAPE '\\' OR prompt LIKE ? ESCAPE '\\'"
+_HOLDS = "instr(reply, ?) OR instr(prompt, ?)"
 # More bytes than characters: where all is ASCII, nothing else needs to be looked for.
 _WIDE = "length(CAST(prompt AS BLOB)) + length(CAST(reply AS BLOB)) > length"
 # LIKE tries each place where the first letter stands: the rarer it is, the sooner a text is done with.
@@ -30,8 +31,11 @@ class Word:
 
     @property
     def grams(self) -> tuple[str, ...]:
-        """Its trigrams, each once; none where it is too short."""
-        found = dict.fromkeys(self.text[at : at + GRAM] for at in range(len(self.text) - GRAM + 1))
+        """As many of its trigrams as cover it, each once; none where it is too short. What they find is looked at."""
+        last = len(self.text) - GRAM
+        if last < 0:
+            return ()
+        found = dict.fromkeys(self.text[at : at + GRAM] for at in (*range(0, last, GRAM), last))
         return tuple(found)[:MOST_GRAMS]
 
     @property
@@ -52,31 +56,36 @@ class Word:
         part = _rare_part(self.text) or self.text
         return _rarity(part[0]), len(self.text)
 
-    def looked_for(self) -> tuple[str, list[object]]:
-        """The condition that looks at prompt and reply themselves, and its values."""
+    def looked_for(self, *, common: bool = False) -> tuple[str, list[object]]:
+        """The condition that looks at prompt and reply themselves, and its values.
+
+        Most texts without the word are soon done with; where it is `common` there are few such texts.
+        """
         if self.text.isascii():
-            found, values = self._liked()
+            found, values = self._liked(common)
             return f"({found})", values
-        found, values = (_HOLDS, list[object]([self.text] * 2)) if self.caseless else self._liked()
+        found, values = (_HOLDS, list[object]([self.text] * 2)) if self.caseless else self._liked(common)
         return f"({_WIDE} AND ({found}))", values
 
-    def _liked(self) -> tuple[str, list[object]]:
+    def _liked(self, common: bool) -> tuple[str, list[object]]:
         found = " OR ".join([_LIKE] * len(self.patterns))
         values: list[object] = [pattern for pattern in self.patterns for _ in range(2)]
-        rare = f"%{_escaped(_rare_part(self.text))}%"
+        rare = "%%" if common else f"%{_escaped(_rare_part(self.text))}%"
         return (f"({_LIKE}) AND ({found})", [rare, rare, *values]) if rare != "%%" else (found, values)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A query of the index for some of the words, and the last exchange that it is asked about; those after
-    it are looked at. Without a query all are."""
+    it are looked at. Without a query all are; `common` words are looked for straight away."""
 
     query: str = ""
     upto: int = 0
+    common: bool = False
 
 
 LOOK = Plan()
+COMMON = Plan(common=True)
 
 
 def words_of(text: str) -> list[Word]:
@@ -84,15 +93,15 @@ def words_of(text: str) -> list[Word]:
     return [Word(quoted or bare) for quoted, bare in _WORD.findall(text.replace("\0", " "))]
 
 
-def looked_for(words: Sequence[Word]) -> tuple[str, list[object]]:
+def looked_for(words: Sequence[Word], *, common: bool = False) -> tuple[str, list[object]]:
     """All words looked for in the texts, first the one that most texts are soonest done with."""
-    found = [word.looked_for() for word in sorted(words, key=lambda word: word.haste, reverse=True)]
+    found = [word.looked_for(common=common) for word in sorted(words, key=lambda word: word.haste, reverse=True)]
     return " AND ".join(condition for condition, _ in found) or "1", [value for _, values in found for value in values]
 
 
 def found_by(words: Sequence[Word], plan: Plan) -> tuple[str, list[object]]:
     """The condition for all words, as planned, and its values."""
-    texts, values = looked_for(words)
+    texts, values = looked_for(words, common=plan.common)
     if not plan.query:
         return texts, values
     # The index alone is right about three letters; of longer words it says only that the trigrams are there.
