@@ -29,7 +29,7 @@ _ADD = (
 
 _CHANGED = (
     "SELECT id FROM conversations WHERE key IS NULL"
-    " UNION SELECT conversation_id FROM exchanges WHERE finish <> 'imported' OR edited <> created"
+    " UNION SELECT conversation_id FROM exchanges WHERE edited <> created"
 )
 _LONGER = "SELECT conversation_id FROM exchanges WHERE parent_id IS NOT NULL"
 

@@ -24,3 +24,6 @@ CREATE TRIGGER text_of_removed AFTER DELETE ON exchanges WHEN old.id <= (SELECT 
   INSERT INTO exchange_text (exchange_text, rowid, prompt, reply)
   VALUES ('delete', old.id, printf('%s%s', old.prompt, char(2, 2)), printf('%s%s', old.reply, char(2, 2)));
 END;
+
+-- What is said in imported dialogs that were changed or gone on with is looked for before an import.
+CREATE INDEX exchanges_edited ON exchanges (conversation_id) WHERE edited <> created;
