@@ -171,7 +171,7 @@ async def test_help_begins_with_the_keys_of_the_screen_it_was_asked_on(tmp_path:
     async with driven(tmp_path) as it:
         for key, mode, known in (
             ("f2", "chat", "Keep the last exchange"),
-            ("f3", "corpus", "Filters"),
+            ("f3", "corpus", "All filters as fields"),
             ("f4", "train", "Start"),
             ("f5", "adapters", "Mark"),
             ("f6", "compare", "Ask both"),
