@@ -123,7 +123,10 @@ class Event(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The loaded model, as screens show it. Sizes in bytes, times in seconds."""
+    """The loaded model, as screens show it. Sizes in bytes, times in seconds.
+
+    `cache` is what is reserved for keys and values, part of `memory`; `compiled`: decoding replays a captured graph.
+    """
 
     name: str
     architecture: str = ""
@@ -133,6 +136,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     chat_format: str = "Llama 2"
     memory: int = 0
+    cache: int = 0
     load_seconds: float = 0.0
     from_cache: bool = False
     compiled: bool = False

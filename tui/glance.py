@@ -10,8 +10,17 @@ if TYPE_CHECKING:
 
 
 def model_details(model: ModelInfo | None) -> str:
-    """How a loaded model is held; empty before it is loaded."""
-    return " · ".join(part for part in (model.quantization.lower(), model.device) if part) if model else ""
+    """How a loaded model is held and computed; empty before it is loaded."""
+    if model is None:
+        return ""
+    held = size(model.memory) if model.memory else ""
+    parts = (model.quantization.lower(), model.device, held, "graph" if model.compiled else "")
+    return " · ".join(part for part in parts if part)
+
+
+def size(count: float) -> str:
+    """Bytes as `640 MB` or `3.8 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def run_share(run: RunState | None) -> str:

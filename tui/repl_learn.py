@@ -20,6 +20,7 @@ from sessions.training import recipe as recipes
 from sessions.training import runs
 from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
+from tui.glance import size
 from tui.output import Output
 from tui.output_columns import columns
 from tui.repl_session import Session
@@ -265,17 +266,17 @@ class LearnActions:
             ("adapter", session.adapter_in_words()),
             ("resident", ", ".join(host.resident)),
             ("context", f"{session.used} of {host.ready.context} tokens" if host.ready else ""),
-            (
-                "memory",
-                progress.size(host.memory) + (f", GPU {progress.size(host.gpu_memory)}" if host.gpu_memory else ""),
-            ),
+            ("memory", size(host.memory) + (f", GPU {size(host.gpu_memory)}" if host.gpu_memory else "")),
+            ("keys and values", size(host.ready.cache) if host.ready else ""),
+            ("decoding", ("a captured graph" if host.ready.compiled else "not compiled") if host.ready else ""),
+            ("last reply", str(session.pace)),
             ("run", progress.going(active) if active else ""),
             ("terminals", str(host.clients)),
             ("home", str(session.workspace.paths.home)),
         ]
         for name, value in facts:
             if value:
-                self.output.say(f"{name:<11}{value}")
+                self.output.say(f"{name:<17}{value}")
 
 
 def _path(name: str) -> Path:

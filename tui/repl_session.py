@@ -31,6 +31,7 @@ from sessions.protocol import (
 from sessions.training.runs import RunState
 from sessions.workspace import Workspace
 from tui.output import Output
+from tui.pace import Pace
 from tui.render import Stream
 from tui.repl_runs import RunWatch
 from tui.repl_surface import Surface
@@ -55,6 +56,7 @@ class Session:
         self.offered = ""
         self.watch = RunWatch(workspace.paths, self._run_changed, self._warn, self._run_ended)
         self.context = Prefilled(prompt_tokens=0)
+        self.pace = Pace()
         self.used = 0
         self.rate = 0.0
         self._waits = False
@@ -114,6 +116,7 @@ class Session:
         """Print a reply as it comes; say how it ended where it did not end by itself."""
         stream, saved = Stream(), None
         self._waits = True
+        self.pace.begin()
         try:
             async with aclosing(cast("AsyncGenerator[ChatEvent, None]", events)) as coming:
                 async for event in coming:
@@ -128,6 +131,7 @@ class Session:
             self._conclude(saved)
 
     def _show(self, event: ChatEvent, stream: Stream) -> None:
+        self.pace.hear(event)
         match event:
             case Prefilled():
                 self._waits = False

@@ -11,10 +11,10 @@ import msgspec
 from corpora.errors import UsageError
 from sessions import launch
 from sessions.errors import SettingsError
-from sessions.protocol import BASE, HostState, Sampling
+from sessions.protocol import BASE, HostState, ModelInfo, Sampling
 from sessions.training import recipe as recipes
 from tui import render, stop_texts
-from tui.glance import model_details
+from tui.glance import model_details, size
 from tui.messages import CorpusChanged
 
 VOTES = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
@@ -145,7 +145,10 @@ class RunActions:
             f"sampling   {in_words(chat.sampling)}",
             f"system     {render.line(chat.system, 60) if chat.system else 'none'}",
             f"context    {context.used:,} of {context.context:,} tokens",
-            f"memory     {state.memory / 2**30:.2f} GB" + _gpu(state.gpu_memory),
+            f"memory     {size(state.memory)}"
+            + (f" · {size(state.gpu_memory)} on the GPU" if state.gpu_memory else ""),
+            *(_engine(state.ready) if state.ready else ()),
+            f"last reply {self.screen.pace or 'none yet'}",
             f"runs       {', '.join(state.runs) or 'none'}",
             f"resident   {', '.join(state.resident) or 'none'}",
             f"host       {state.version}, pid {state.pid}, {state.clients} terminals, up {state.uptime / 60:.0f} min",
@@ -185,5 +188,7 @@ def _pair(word: str) -> tuple[str, str]:
     return key, value
 
 
-def _gpu(memory: int) -> str:
-    return f" · GPU {memory / 2**30:.2f} GB" if memory else ""
+def _engine(model: ModelInfo) -> list[str]:
+    """How replies are computed."""
+    how = "a captured graph" if model.compiled else "not compiled"
+    return [f"engine     {size(model.cache)} reserved for keys and values · decoding {how}"]

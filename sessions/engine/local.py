@@ -111,6 +111,7 @@ class LocalEngine:
         return msgspec.structs.replace(
             self.base.info,
             memory=self.base.manifest.size + self._kv.bytes() + (step.bytes if isinstance(step, LlamaStep) else 0),
+            cache=self._kv.bytes(),
             compiled=isinstance(step, GraphStep) and step.works,
         )
 

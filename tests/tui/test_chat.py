@@ -209,6 +209,14 @@ async def test_a_prompt_waits_for_the_model_and_says_so(tmp_path: Path) -> None:
         await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
 
 
+async def test_the_pace_of_a_reply_is_shown_and_told_by_status(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(120, 30)) as it:
+        await it.ask("hello")
+        await it.until(lambda: "first token" in it.shown())
+        await it.say("/status")
+        await it.until(lambda: "last reply first token" in it.shown() and "not compiled" in it.shown())
+
+
 async def test_a_prompt_to_a_parked_model_waits_and_says_why(tmp_path: Path) -> None:
     async with driven(tmp_path, size=(120, 30)) as it:
         await it.until(lambda: it.app.model is not None)

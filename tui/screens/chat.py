@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static, TextArea
 
 from tui import commands, render
-from tui.glance import model_details, run_in_words
+from tui.glance import run_in_words
 from tui.messages import (
     AdapterInUseChanged,
     CorpusChanged,
@@ -113,12 +113,6 @@ class ChatScreen(Replying, Editing):
         self.llama.attempt(self.llama.actions.adapter, self.offered)
 
     # what comes from elsewhere
-
-    def say_idle(self) -> None:
-        """What is worth knowing when nothing goes on."""
-        temperature = self.llama.chat.sampling.temperature
-        drawn = f"temperature {temperature:g}" if temperature else "greedy"
-        self.status.state = " · ".join(part for part in (model_details(self.llama.model), drawn) if part)
 
     def on_model_loading(self, message: ModelLoading) -> None:
         """The model is being loaded; one may type already."""

@@ -19,7 +19,9 @@ from sessions.chat import Began, ChatEvent, Saved
 from sessions.errors import Failure
 from sessions.protocol import ColumnEnded, Prefilled, Token
 from tui import commands
+from tui.glance import model_details
 from tui.messages import CorpusChanged
+from tui.pace import Pace
 from tui.screens.chat_parts import ChatParts
 from tui.widgets.error_panel import ErrorPanel
 from tui.widgets.exchange import ExchangeView
@@ -53,6 +55,14 @@ class Replying(ChatParts):
         self._refused = ""
         self._refused_beside = ""
         self._replying = False
+        self.pace = Pace()
+
+    def say_idle(self) -> None:
+        """What is worth knowing when nothing goes on."""
+        temperature = self.llama.chat.sampling.temperature
+        drawn = f"temperature {temperature:g}" if temperature else "greedy"
+        told = (model_details(self.llama.model), drawn, str(self.pace))
+        self.status.state = " · ".join(part for part in told if part)
 
     def on_prompt_sent(self, message: Prompt.Sent) -> None:
         """A command runs, anything else goes to the model."""
@@ -85,6 +95,7 @@ class Replying(ChatParts):
         if self._replying:
             raise UsageError("A reply is still being written.", remedy="Stop it with Esc, or wait; the prompt stays.")
         self._replying = True
+        self.pace.begin()
         self._take(stream, prompt)
 
     @work(group="reply")
@@ -99,6 +110,7 @@ class Replying(ChatParts):
 
     async def on_happened(self, message: Happened) -> None:
         """One more event of the reply under way."""
+        self.pace.hear(message.event)
         match message.event:
             case Began(exchange=exchange):
                 await self._began(exchange)
@@ -152,6 +164,8 @@ class Replying(ChatParts):
 
     def _saved(self, exchange: Exchange, failure: Failure | None) -> None:
         self._ended(exchange, failure)
+        if self.llama.bridge.active is None:
+            self.say_idle()
         self.conversation.replace(exchange)
         self.read_places()
         self.llama.tell(CorpusChanged((exchange.id,)))

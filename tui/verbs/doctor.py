@@ -12,8 +12,9 @@ from sessions.hosting import records
 from sessions.models import default_model
 from sessions.paths import Paths
 from sessions.settings import Settings
+from tui.glance import size
 from tui.verbs.call import Call
-from tui.verbs.progress import duration, size
+from tui.verbs.progress import duration
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red")}
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from sessions.errors import HostIsOther, HostUnreachable, UsageError
 from sessions.hosting import log_path, records
 from sessions.protocol import HostState
+from tui.glance import size
 from tui.verbs.call import Call
-from tui.verbs.progress import duration, size
+from tui.verbs.progress import duration
 
 LOOK, LOOKS = 0.02, 750
 """Seconds between two looks at whether a host has ended, and how often it is looked."""

@@ -18,11 +18,6 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def size(count: float) -> str:
-    """Bytes as `640 MB` or `3.8 GB`."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 def going(state: RunState) -> str:
     """What a run is doing now."""
     if not state.steps:

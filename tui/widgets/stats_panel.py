@@ -59,7 +59,7 @@ class StatsPanel(Dialog[None]):
     def _put(self, place: str, parts: Sequence[Content]) -> None:
         # It may have been closed while they were counted.
         for block in self.query(place).results(Static):
-            block.update(Content("\n\n").join([*parts, Content("")]) if parts else "")
+            block.update(Content("\n\n").join(parts) + Content("\n") if parts else "")
 
 
 def statistics(store: Store, now: float) -> tuple[list[Content], list[Content]]:
