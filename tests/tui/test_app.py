@@ -179,7 +179,7 @@ async def test_help_begins_with_the_keys_of_the_screen_it_was_asked_on(tmp_path:
             await it.pilot.press(key)
             await it.until(lambda mode=mode: it.app.current_mode == mode)
             await it.pilot.press("f1")
-            await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+            await it.until(lambda: isinstance(it.app.screen, HelpScreen) and it.app.screen.query("#here"))
             what = [row.what for row in it.app.screen.query_one("#here", Rows).rows]
             assert any(known in line for line in what), (mode, what)
             assert "Cursor up" not in what
