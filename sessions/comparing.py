@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from corpora.dialog import Message, Verdict, Vote
@@ -45,7 +45,7 @@ class Comparison:
         self.replies = [""] * len(order)
         self.ended = [None] * len(order)
 
-    async def ask(self, client: Client, sampling: Sampling, *, id: str | None = None) -> AsyncIterator[AnyEvent]:
+    async def ask(self, client: Client, sampling: Sampling, *, id: str | None = None) -> AsyncGenerator[AnyEvent, None]:
         """Stream all columns; `replies` grow as the events pass."""
         async for event in client.generate(self.dialog, self.columns, sampling, id=id):
             match event:

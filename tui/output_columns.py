@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from types import TracebackType
 
 from rich import box
@@ -16,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sessions.protocol import AnyEvent, ColumnEnded, Failed, Token
 from tui.output import Output
 from tui.render import Stream, clean
 
@@ -112,6 +114,20 @@ def _last_lines(console: Console, text: str, width: int, rows: int) -> Text:
     """What fits the screen, counted from the end; all of it where `rows` is 0."""
     whole = Text(clean(text))
     return Text("\n").join(whole.wrap(console, max(10, width))[-rows:]) if rows else whole
+
+
+async def streamed(output: Output, headings: Sequence[str], events: AsyncGenerator[AnyEvent, None]) -> None:
+    """Show the columns of a comparison as they come. Raises what the host says they failed with."""
+    with columns(output, headings) as shown:
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case Token(text=text, column=column):
+                        shown.feed(column, text)
+                    case ColumnEnded(column=column):
+                        shown.end(column)
+                    case Failed(failure=failure):
+                        raise failure.error()
 
 
 def columns(output: Output, headings: Sequence[str]) -> Stacked | SideBySide:

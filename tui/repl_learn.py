@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from contextlib import aclosing
 from pathlib import Path
 
 from corpora.dialog import Message, Vote
@@ -15,14 +14,14 @@ from corpora.errors import UsageError
 from corpora.transfer import import_files
 from sessions.comparing import Comparison, tally
 from sessions.launch import resume_run, start_run
-from sessions.protocol import BASE, ColumnEnded, Failed, Token
+from sessions.protocol import BASE
 from sessions.training import recipe as recipes
 from sessions.training import runs
 from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
 from tui.glance import size
 from tui.output import Output
-from tui.output_columns import columns
+from tui.output_columns import streamed
 from tui.repl_session import Session
 from tui.verbs import progress
 from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
@@ -165,17 +164,8 @@ class LearnActions:
     async def _stream(self, comparison: Comparison) -> None:
         session = self.session
         headings = [f"{side}: {name}" for side, name in zip(("left", "right"), comparison.columns, strict=True)]
-        with columns(self.output, headings) as shown:
-            asked = comparison.ask(session.client, session.chat.sampling, id=session.comparing)
-            async with aclosing(asked) as events:  # type: ignore[type-var]
-                async for event in events:
-                    match event:
-                        case Token(text=text, column=column):
-                            shown.feed(column, text)
-                        case ColumnEnded(column=column):
-                            shown.end(column)
-                        case Failed(failure=failure):
-                            raise failure.error()
+        asked = comparison.ask(session.client, session.chat.sampling, id=session.comparing)
+        await streamed(self.output, headings, asked)
 
     def _dialog(self, prompt: str) -> tuple[Message, ...]:
         chat = self.session.chat

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Coroutine
-from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from corpora.llama2 import render
 from sessions.client import Client
 from sessions.comparing import Comparison
 from sessions.errors import UNREADABLE, UsageError
-from sessions.protocol import BASE, ColumnEnded, Failed, Token
-from tui.output_columns import columns
+from sessions.protocol import BASE, ColumnEnded
+from tui.output_columns import streamed
 from tui.verbs.call import Call, given_text, naming_the_flag, piped_text
 
 LARGEST = 64 << 20
@@ -99,16 +98,7 @@ async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -
         if any(client.tags_in(said.content) for said in dialog):
             render(dialog)  # refuses tags before anything is sent
     comparison = Comparison(dialog, pair)
-    with columns(call.output, pair) as shown:
-        async with aclosing(comparison.ask(client, call.sampling())) as events:  # type: ignore[type-var]
-            async for event in events:
-                match event:
-                    case Token(text=text, column=column):
-                        shown.feed(column, text)
-                    case ColumnEnded(column=column):
-                        shown.end(column)
-                    case Failed(failure=failure):
-                        raise failure.error()
+    await streamed(call.output, pair, comparison.ask(client, call.sampling()))
     return Compared(prompt, tuple(_reply(comparison, column) for column in range(len(pair))))
 
 
