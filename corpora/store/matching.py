@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 from corpora.store.searching import LOOK, Plan, found_by, words_of
 from corpora.store.values import Filter, PairFilter
 
 _SEEN = "SELECT 1 FROM trained WHERE exchange_id = exchanges.id AND at >= exchanges.edited"
-# Of the dialog only what was said: every one holds the words `role` and `content`.
-_PAIR_LIKE = (
-    "chosen LIKE ? ESCAPE '\\' OR rejected LIKE ? ESCAPE '\\' OR CASE WHEN json_valid(dialog) THEN EXISTS"
+# Of the dialog only what was said: every one holds the words `role` and `content`. A dialog is read as JSON only
+# where its text holds the word, for words that JSON writes as they are.
+_REPLIES = "chosen LIKE ? ESCAPE '\\' OR rejected LIKE ? ESCAPE '\\'"
+_SAID = (
+    "CASE WHEN json_valid(dialog) THEN EXISTS"
     " (SELECT 1 FROM json_each(dialog) WHERE json_extract(value, '$.content') LIKE ? ESCAPE '\\') END"
 )
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
 
 def condition_of(where: Filter, plan: Plan = LOOK) -> tuple[str, list[object]]:
@@ -29,9 +34,16 @@ def pair_condition_of(where: PairFilter) -> tuple[str, list[object]]:
         conditions.append(f"source IN ({_marks(where.sources)})")
         values += where.sources
     for word in words_of(where.text):
-        conditions.append(f"({' OR '.join([_PAIR_LIKE] * len(word.patterns))})")
-        values += [pattern for pattern in word.patterns for _ in range(3)]
+        found = [_said_in_pair(pattern) for pattern in word.patterns]
+        conditions.append(f"({' OR '.join(condition for condition, _ in found)})")
+        values += [value for _, some in found for value in some]
     return " AND ".join(conditions), values
+
+
+def _said_in_pair(pattern: str) -> tuple[str, list[object]]:
+    if _ESCAPED.search(pattern):
+        return f"{_REPLIES} OR {_SAID}", [pattern] * 3
+    return f"{_REPLIES} OR (dialog LIKE ? AND {_SAID})", [pattern] * 4
 
 
 def _listed(where: Filter) -> list[tuple[str, list[object]]]:
