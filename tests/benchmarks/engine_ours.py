@@ -15,6 +15,7 @@ from statistics import median
 
 from corpora.dialog import Message
 from sessions.engine.base import LoadedBase, load_base
+from sessions.engine.kv import Row
 from sessions.engine.local import LocalEngine
 from sessions.engine.share import open_shared
 from sessions.paths import Paths
@@ -59,8 +60,8 @@ def write(engine: LocalEngine, said: list[str], count: int, *adapters: str) -> t
 
 
 def forget(engine: LocalEngine) -> None:
-    """Start without keys and values."""
-    engine._kv.drop()
+    """Start without keys and values; their memory stays reserved, as in a chat that goes on."""
+    engine._kv.rows = [Row() for _ in engine._kv.rows]
 
 
 def rate(engine: LocalEngine, *adapters: str) -> float:
