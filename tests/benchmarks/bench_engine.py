@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sessions.settings import Settings
 from tests.benchmarks.engine_models import NEW, prepare
 
 
@@ -79,7 +80,7 @@ def rows_of(folder: Path, size: str) -> list[dict[str, object]]:
 def while_training(folder: Path, size: str, model: Path, home: Path) -> list[dict[str, object]]:
     """How much less evenly tokens come while a run trains, and what that costs it; unscheduled beside it."""
     found = []
-    for name, share in (("", 1.0), (", unscheduled", 0.0)):
+    for name, share in (("", Settings().chat_share), (", unscheduled", 0.0)):
         fresh = folder / f"{size}-training"
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.copytree(home / "cache", fresh / "cache")
