@@ -73,7 +73,9 @@ class CaringPart(Connection):
     def _set_aside(self, table: str, row_id: int, reason: str) -> None:
         with self._write() as db:
             row = db.execute(f"SELECT * FROM {table} WHERE id = ?", (row_id,)).fetchone()
-            origin, content = f"{table} {row_id}", repr(tuple(row)).encode("utf-8", "replace")
+            # A damaged page can show a row to a walk and not to a look by its id.
+            content = None if row is None else repr(tuple(row)).encode("utf-8", "replace")
+            origin = f"{table} {row_id}"
             db.execute("DELETE FROM set_aside WHERE origin = ?", (origin,))
             db.execute(
                 "INSERT INTO set_aside (origin, reason, content, created) VALUES (?, ?, ?, ?)",

@@ -28,8 +28,7 @@ _ADD = (
 )
 
 _CHANGED = (
-    "SELECT id FROM conversations WHERE key IS NULL"
-    " UNION SELECT conversation_id FROM exchanges WHERE edited <> created"
+    "SELECT id FROM conversations WHERE key IS NULL UNION SELECT conversation_id FROM exchanges WHERE edited <> created"
 )
 _LONGER = "SELECT conversation_id FROM exchanges WHERE parent_id IS NOT NULL"
 
