@@ -68,8 +68,8 @@ class Residents:
         self.layers: dict[str, TunedLinear] = {}
         self._held: OrderedDict[str, Adapter] = OrderedDict()
         self._most, self._most_bytes = most, most_bytes
-        self._active: tuple[tuple[str, float], ...] = ()
-        self.version = 0
+        self.active: tuple[tuple[str, float], ...] = ()
+        """Digest and strength of each row's adapter, as they compute now."""
 
     def names(self) -> tuple[str, ...]:
         """Names in memory, the last used first."""
@@ -100,19 +100,17 @@ class Residents:
             setattr(self.model.get_submodule(parent), leaf, layer.base)
         self.layers.clear()
         self._held.clear()
-        self._active = ()
-        self.version += 1
+        self.active = ()
 
     def activate(self, columns: list[tuple[Adapter | None, float]]) -> None:
         """Make row i compute with column i's adapter (None: the base) at that strength."""
         wanted = tuple((adapter.digest if adapter else "", strength) for adapter, strength in columns)
-        if wanted == self._active:
+        if wanted == self.active:
             return
         runs = _runs(columns)
         for name, layer in self.layers.items():
             layer.parts = tuple(_part(*run, name) for run in runs if name in run[1].deltas)
-        self._active = wanted
-        self.version += 1
+        self.active = wanted
 
     def _too_much(self) -> bool:
         total = sum(adapter.bytes for adapter in self._held.values())

@@ -23,14 +23,17 @@ _log = logging.getLogger(__name__)
 
 
 class GraphStep(LlamaStep):
-    """`LlamaStep` by replaying a graph; graphs are kept by window, capacity and active adapters."""
+    """`LlamaStep` by replaying a graph; graphs are kept by window, capacity and active adapters.
+
+    A chat that goes back to a mix of adapters it had (compare, then on with the chat) finds its graph again.
+    """
 
     def __init__(self, base: LoadedBase, kv: KvStore, residents: Residents) -> None:
         super().__init__(base, kv, {})
         self._base, self._residents, self._device = base, residents, base.device
         self._position = torch.zeros(1, dtype=torch.long, device=base.device)
         self._ids: dict[int, torch.Tensor] = {}
-        self._graphs: dict[tuple[object, ...], tuple[Any, torch.Tensor]] = {}
+        self._graphs: dict[tuple[object, ...], tuple[Any, torch.Tensor, list[object]]] = {}
         self._last: tuple[object, ...] = ()
         self.works = True
 
@@ -47,7 +50,7 @@ class GraphStep(LlamaStep):
             if not self.works:
                 return super().__call__(ids)
         self.place(ids)
-        graph, logits = self._graphs[key]
+        graph, logits, _ = self._graphs[key]
         graph.replay()
         self._kv.advance()
         return logits
@@ -90,7 +93,8 @@ class GraphStep(LlamaStep):
     def _key(self, rows: int) -> tuple[object, ...]:
         layer = self._kv.layers[0]
         store = layer.store_k
-        return (layer.first, rows, None if store is None else store.data_ptr(), self._residents.version)
+        where = None if store is None else (store.data_ptr(), store.shape)
+        return (layer.first, rows, where, self._residents.active)
 
     @torch.inference_mode()
     def _capture(self, key: tuple[object, ...], ids: torch.Tensor) -> None:
@@ -102,7 +106,8 @@ class GraphStep(LlamaStep):
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 logits = self.run_static(len(ids))
-            self._graphs[key] = (graph, logits)
+            # A graph reads the adapters' memory for as long as it lives, whoever else lets go of them.
+            self._graphs[key] = (graph, logits, [layer.parts for layer in self._residents.layers.values()])
         except RuntimeError as error:
             if is_memory_error(error):
                 raise

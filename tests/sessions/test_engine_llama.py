@@ -113,6 +113,23 @@ def test_the_step_on_static_buffers_computes_what_the_plain_one_does(tmp_path: P
         torch.testing.assert_close(found, plain(ids), rtol=1e-4, atol=1e-4)
 
 
+def test_a_graph_is_found_again_for_the_same_mix_and_for_no_other(tmp_path: Path, paths: Paths) -> None:
+    engine = opened(tiny_llama(tmp_path / "model"), paths, torch.float32)
+    step = GraphStep(engine.base, engine._kv, engine._residents)
+    engine._kv.open(["test"], [0])
+    engine._forward(torch.arange(5, 14)[None])
+
+    def key(name: str, strength: float = 1.0) -> tuple[object, ...]:
+        engine._residents.activate([engine._adapter(name, strength)])
+        return step._key(1)
+
+    first = key("mine/v1")
+    others = [key("base"), key("mine/v2"), key("mine/v1", 0.5)]
+    assert key("mine/v1") == first and len({first, *others}) == 4
+    engine._kv.layers[0].store_k = torch.cat([engine._kv.layers[0].store_k] * 2, dim=2)
+    assert key("mine/v1") != first
+
+
 def test_another_architecture_has_no_written_out_step(tmp_path: Path, paths: Paths) -> None:
     base = load_base(str(tiny_llama(tmp_path / "model")), paths, Settings(), lambda *_: None)
     base.model.config.hidden_act = "gelu"
