@@ -33,13 +33,18 @@ class Pace:
             case ColumnEnded(tokens=tokens, seconds=seconds) if seconds:
                 self.wrote = tokens / seconds
 
-    def __str__(self) -> str:
+    @property
+    def reading(self) -> str:
+        """How the prompt was taken; the speed of writing stands elsewhere while one watches."""
         parts = (
             (self.first, f"first token {seconds_of(self.first)}"),
             (self.read, f"read {self.read:,.0f} tok/s"),
-            (self.wrote, f"wrote {self.wrote:,.1f} tok/s"),
         )
         return " · ".join(text for value, text in parts if value)
+
+    def __str__(self) -> str:
+        wrote = f"wrote {self.wrote:,.1f} tok/s" if self.wrote else ""
+        return " · ".join(part for part in (self.reading, wrote) if part)
 
 
 def seconds_of(seconds: float) -> str:

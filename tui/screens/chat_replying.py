@@ -61,7 +61,7 @@ class Replying(ChatParts):
         """What is worth knowing when nothing goes on."""
         temperature = self.llama.chat.sampling.temperature
         drawn = f"temperature {temperature:g}" if temperature else "greedy"
-        told = (model_details(self.llama.model), drawn, str(self.pace))
+        told = (self.pace.reading, model_details(self.llama.model), drawn)
         self.status.state = " · ".join(part for part in told if part)
 
     def on_prompt_sent(self, message: Prompt.Sent) -> None:
