@@ -151,7 +151,7 @@ class RunActions:
             f"last reply {self.screen.pace or 'none yet'}",
             f"runs       {', '.join(state.runs) or 'none'}",
             f"resident   {', '.join(state.resident) or 'none'}",
-            f"host       {state.version}, pid {state.pid}, {state.clients} terminals, up {state.uptime / 60:.0f} min",
+            f"host       {state.version}, pid {state.pid}, up {state.uptime / 60:.0f} min · terminals: {state.clients}",
             f"home       {self.app.workspace.paths.home}",
         ]
 
@@ -159,7 +159,7 @@ class RunActions:
 def in_words(sampling: Sampling) -> str:
     """Every field with its value."""
     values = msgspec.structs.asdict(sampling) | {"stop": stop_texts.told(sampling.stop)}
-    return " · ".join(f"{name} {value}" for name, value in values.items())
+    return " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
 
 
 def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:
