@@ -286,7 +286,7 @@ class Client:
             case Ready(model=model):
                 self.ready, self.loading = model, None
             case LoadFailed(failure=failure):
-                self.failure = failure
+                self.failure, self.ready, self.loading = failure, None, None
 
     def _tell(self, event: AnyEvent) -> None:
         for listener in list(self.listeners):

@@ -54,6 +54,7 @@ class Host:
         self._needed = time.monotonic()
         self._ending = asyncio.Event()
         self._parked = False
+        self._making_room = asyncio.Lock()
         self._waking: asyncio.Task[None] | None = None
         workers.on_change = self._run_changed
 
@@ -77,16 +78,20 @@ class Host:
         return self.engine.done() and not self._parked
 
     async def start_run(self, run: str) -> None:
-        """Have a worker train; where the chat's model and the run do not both fit, the model is parked meanwhile."""
-        tight = await self._is_tight(run)
-        if tight:
-            await self._park()
-        try:
-            await self.workers.start(run)
-        except BaseException:
-            if tight:
-                await self._unpark()
-            raise
+        """Have a worker train; where the chat's model and the run do not both fit, the model is parked meanwhile.
+
+        One at a time: whether both fit depends on the run before, which may be ending just now.
+        """
+        async with self._making_room:
+            await self.workers.settle()
+            await self._return()
+            try:
+                if await self._is_tight(run):
+                    await self._park()
+                await self.workers.start(run)
+            except BaseException:
+                await self._return()
+                raise
 
     def shut_down(self, reason: str) -> None:
         """End after telling every client why."""
@@ -119,7 +124,7 @@ class Host:
             runs=tuple(self.workers.alive),
             resident=engine.resident() if engine else (),
             memory=memory,
-            gpu_memory=engine.info.memory if engine and engine.info.device.startswith("cuda") else 0,
+            gpu_memory=engine.info.memory if engine and engine.info.device != "cpu" else 0,
             uptime=time.time() - self.started,
             sharing=self.workers.sharing,
         )
@@ -169,11 +174,15 @@ class Host:
     async def _is_tight(self, run: str) -> bool:
         if not self.usable or self.engine.exception() or self.workers.alive:
             return False
-        engine = self.engine.result()
-        spare, shared = await asyncio.to_thread(engine.spare), self.workers.base is not None
+        engine, shared = self.engine.result(), self.workers.base is not None
+        spare = await asyncio.to_thread(engine.spare)
         if spare is None:
             return False
-        return await asyncio.to_thread(room_for, self.paths.run(run), engine.info, shared=shared) > spare
+        needed = await asyncio.to_thread(room_for, self.paths.run(run), engine.info, shared=shared)
+        if needed > spare:
+            await self.loop.run_in_executor(self.thread, engine.tidy)
+            spare = await asyncio.to_thread(engine.spare)
+        return spare is not None and needed > spare
 
     async def _park(self) -> None:
         self._parked = True
@@ -182,13 +191,17 @@ class Host:
         await self.loop.run_in_executor(self.thread, lambda: engine.park(keep_base=shared))
 
     async def _unpark(self) -> None:
-        """Bring the model back; where that fails, chat ends with the reason as after a failed load."""
-        if not self._parked:
+        async with self._making_room:
+            await self._return()
+
+    async def _return(self) -> None:
+        """Bring the model back unless a run needs its room; where that fails, chat ends as after a failed load."""
+        if not self._parked or self.workers.alive:
             return
         engine = self.engine.result()
         try:
             await self.loop.run_in_executor(self.thread, engine.unpark)
-        except LlamaTuiError as error:
+        except Exception as error:  # noqa: BLE001 - whatever is raised is told, and the host lives on
             self._fail(error)
         else:
             self._say(Ready(model=engine.info))
@@ -219,6 +232,8 @@ class Host:
     async def _close(self, server: asyncio.Server, loading: asyncio.Task[None]) -> None:
         server.close()
         loading.cancel()
+        if self._waking is not None:
+            self._waking.cancel()
         for connection in list(self.connections):
             await connection.close()
         await self.workers.close()

@@ -72,7 +72,7 @@ class Workers:
 
     async def start(self, run: str) -> None:
         """Give a run to the waiting worker, or to a new one. Raises RunError where one is under way."""
-        await self._settle()
+        await self.settle()
         await asyncio.to_thread(runs.state, self.paths, run)  # raises for a run that is not there
         if self._running:
             raise RunError(
@@ -94,7 +94,7 @@ class Workers:
             raise
         self.on_change(run, True)
 
-    async def _settle(self) -> None:
+    async def settle(self) -> None:
         """A worker that has said its last word is about to end; the next run need not be refused for it."""
         for worker in list(self._running):
             if await asyncio.to_thread(_has_ended, self.paths.run(worker.run)):

@@ -52,6 +52,10 @@ class Engine(Protocol):
         """Bytes that are free where training would go; None where chat never has to make room. From any thread."""
         ...
 
+    def tidy(self) -> None:
+        """Give back what is reserved and not used."""
+        ...
+
     def park(self, *, keep_base: bool) -> None:
         """Make room for a run: give back all but the base, and the base too where no worker shares it."""
         ...

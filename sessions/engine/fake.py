@@ -106,6 +106,9 @@ class FakeEngine:
         """As was said."""
         return self.room
 
+    def tidy(self) -> None:
+        """Nothing is reserved."""
+
     def park(self, *, keep_base: bool) -> None:
         """Noted in `parked`: True for each parking, False for each return."""
         self.parked.append(True)

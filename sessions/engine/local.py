@@ -106,11 +106,12 @@ class LocalEngine:
 
     @property
     def info(self) -> ModelInfo:
-        """The model as screens show it; its memory counts what is reserved for keys and values."""
+        """The model as screens show it; its memory counts keys and values, and no parked base."""
         step = self._forward.step
+        held = (0 if self._away else self.base.manifest.size) + (step.bytes if isinstance(step, LlamaStep) else 0)
         return msgspec.structs.replace(
             self.base.info,
-            memory=self.base.manifest.size + self._kv.bytes() + (step.bytes if isinstance(step, LlamaStep) else 0),
+            memory=held + self._kv.bytes(),
             cache=self._kv.bytes(),
             compiled=isinstance(step, GraphStep) and step.works,
         )
@@ -241,12 +242,13 @@ class LocalEngine:
             return None
 
     def spare(self) -> int | None:
-        """What the GPU has left, this process's own unused reserve included; None on a CPU, which pages."""
+        """What the GPU has left for another process; None on a CPU, which pages."""
         device = self._forward.device
-        if device.type != "cuda":
-            return None
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + unused
+        return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+    def tidy(self) -> None:
+        """Give back what was reserved for long prompts; no other process can have it else."""
+        free_memory()
 
     def park(self, *, keep_base: bool) -> None:
         """Give back keys and values, adapters and graphs; the base goes to the file it is mapped from."""
@@ -256,8 +258,8 @@ class LocalEngine:
         if isinstance(self._forward.step, GraphStep):
             self._forward.step.forget()
         if not keep_base:
-            self._forward.step, self._away = None, True
             move(self.base, torch.device("cpu"))
+            self._forward.step, self._away = None, True
         free_memory()
 
     def unpark(self) -> None:

@@ -67,7 +67,7 @@ def estimate(
 def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
     """Bytes that the prepared run in `folder` will take beside a chat, its own base too where it is not shared.
 
-    Raises SettingsError for a recipe, DatasetError for a snapshot that cannot be read.
+    Raises SettingsError for a recipe, CorpusError for a snapshot that cannot be read.
     """
     preview = runs.counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
     found = estimate(preview, info, runs.read_recipe(folder))
