@@ -109,7 +109,9 @@ def weight_of(linear: Any) -> torch.Tensor:
     if isinstance(linear, bnb.nn.Linear4bit):
         return bnf.dequantize_4bit(linear.weight, linear.weight.quant_state)  # type: ignore[no-any-return]
     if isinstance(linear, bnb.nn.Linear8bitLt):
-        return bnf.int8_vectorwise_dequant(linear.weight.CB, linear.weight.SCB)  # type: ignore[no-any-return]
+        # The first pass moves both from the weight to the layer's state.
+        held = linear.state if linear.weight.CB is None else linear.weight
+        return bnf.int8_vectorwise_dequant(held.CB, held.SCB)  # type: ignore[no-any-return]
     weight: torch.Tensor = linear.weight
     return weight
 
@@ -144,6 +146,7 @@ def plug(model: Any, arena: Arena, manifest: Manifest) -> None:
             module.weight = bnb.nn.Int8Params(
                 data, requires_grad=False, has_fp16_weights=False, CB=data, SCB=parts["scale"]
             )
+            module.state.CB = module.state.SCB = None
         elif leaf in module._buffers:
             module._buffers[leaf] = parts["data"]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -260,6 +261,30 @@ def test_the_logits_of_a_dora_are_those_of_peft(engine: LocalEngine, folder: Pat
     engine._kv.open(["x"], [0])
     with torch.inference_mode():
         torch.testing.assert_close(engine._forward(ids)[0], plain(input_ids=ids).logits[0, -1], rtol=1e-3, atol=1e-3)
+
+
+def opened(folder: Path, paths: Paths, quantization: str) -> LocalEngine:
+    settings = Settings(quantization=quantization)
+    return LocalEngine(load_base(str(folder), paths, settings, lambda *_: None, dtype=torch.float32), paths)
+
+
+def test_a_dora_is_mixed_with_an_8_bit_base_that_has_spoken_already(folder: Path, paths: Paths) -> None:
+    tiny_adapter(paths.adapter("sized", 1), folder, dora=True, size=0.05)
+    asked = ask("Count: 1 2 3", adapters=("sized/v1",))
+    fresh, engine = text_of(run(opened(folder, paths, "int8"), asked)), opened(folder, paths, "int8")
+    before = text_of(run(engine, ask("Count: 1 2 3")))
+    assert text_of(run(engine, asked)) == fresh != before
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8", "none"])
+def test_nothing_of_a_base_that_makes_room_stays_where_it_was(folder: Path, paths: Paths, quantization: str) -> None:
+    engine = opened(folder, paths, quantization)
+    run(engine, ask("Hello"))
+    old = engine.base.arena.data
+    places = range(old.data_ptr(), old.data_ptr() + old.numel())
+    engine.park(keep_base=False)
+    tensors = [item for item in gc.get_objects() if issubclass(type(item), torch.Tensor) and item is not old]
+    assert not [item for item in tensors if item.data_ptr() in places]
 
 
 def test_a_dora_without_its_magnitudes_is_damaged(engine: LocalEngine, folder: Path, paths: Paths) -> None:
