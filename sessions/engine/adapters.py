@@ -38,21 +38,25 @@ class Part:
 
 
 class TunedLinear(nn.Module):
-    """A frozen linear layer plus the deltas that are active now, each on its own rows."""
+    """A frozen linear layer plus the deltas that are active now, each on its own of `rows` rows."""
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
         self.base = base
         self.parts: tuple[Part, ...] = ()
+        self.rows = 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[rows, tokens, in] to [rows, tokens, out]."""
+        """[rows, tokens, in] or [rows * tokens, in], as some models have it, to the same of `out`."""
         out: torch.Tensor = self.base(x)
+        if not self.parts:
+            return out
+        given, made = (each.reshape(self.rows, -1, each.shape[-1]) for each in (x, out))
         for part in self.parts:
-            wide = out[part.rows].to(part.a.dtype).flatten(0, 1)
-            part.onto(wide, x[part.rows].to(part.a.dtype).flatten(0, 1))
-            out[part.rows] = wide.view(-1, *out.shape[1:]).to(out.dtype)
-        return out
+            wide = made[part.rows].to(part.a.dtype).flatten(0, 1)
+            part.onto(wide, given[part.rows].to(part.a.dtype).flatten(0, 1))
+            made[part.rows] = wide.view(-1, *made.shape[1:]).to(out.dtype)
+        return made.view(out.shape)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -110,6 +114,7 @@ class Residents:
         runs = _runs(columns)
         for name, layer in self.layers.items():
             layer.parts = tuple(_part(*run, name) for run in runs if name in run[1].deltas)
+            layer.rows = len(columns)
         self.active = wanted
 
     def _too_much(self) -> bool:

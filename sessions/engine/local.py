@@ -182,9 +182,11 @@ class LocalEngine:
                         yield from _events(request, columns[step.column], step, timer)
                         if columns[step.column].stops.found:
                             job.halted.add(step.column)
-        except OutOfMemory:
-            self._kv.drop()
-            free_memory()
+        except Exception as error:
+            if isinstance(error, OutOfMemory):
+                self._kv.drop()
+                free_memory()
+            yield from _held(request, columns)
             raise
 
     def _fit(self, request: Generate) -> Fitted:
@@ -283,3 +285,11 @@ def _events(request: Generate, column: Column, step: Drawn | Ended, timer: Timer
     if isinstance(step, Ended):
         finish = Finish.EOS if column.stops.found else step.finish
         yield ColumnEnded(id=request.id, finish=finish, column=step.column, tokens=column.tokens, seconds=timer.seconds)
+
+
+def _held(request: Generate, columns: list[Column]) -> Iterator[Step]:
+    """What was held back in case more would come."""
+    for index, column in enumerate(columns):
+        text = column.finish()
+        if text:
+            yield column.token(request.id, index, text)

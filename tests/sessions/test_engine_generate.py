@@ -15,9 +15,12 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from corpora.dialog import Finish, Message
 from corpora.llama2 import encode_prompt
 from sessions import lineage
+from sessions.engine.adapters import Residents
 from sessions.engine.base import load_base
+from sessions.engine.forward import Step
 from sessions.engine.kv import KvStore
 from sessions.engine.local import LocalEngine
+from sessions.engine.lora import Adapter, Delta
 from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound, OutOfMemory, PromptTooLong
 from sessions.paths import Paths
 from sessions.protocol import BASE, ColumnEnded, Generate, Prefilled, Sampling, Token
@@ -315,15 +318,34 @@ def test_the_least_recently_used_adapter_goes_first(engine: LocalEngine) -> None
     assert engine.resident() == ("mine/v2",)
 
 
-class Failing:
-    """A step that never succeeds."""
+def test_a_layer_whose_rows_come_as_one_computes_the_same() -> None:
+    linear, source = torch.nn.Linear(8, 6), torch.Generator().manual_seed(1)
+    model = torch.nn.ModuleDict({"linear": linear})
+    residents = Residents(model)
+    delta = Delta(torch.randn(2, 8, generator=source), torch.randn(6, 2, generator=source), 0.5)
+    adapter = Adapter("mine/v1", "1", {"linear": delta}, (0, 0))
+    residents.add(adapter)
+    residents.activate([(None, 0.0), (adapter, 1.0), (None, 0.0)])
+    x = torch.randn(3, 5, 8, generator=source)
+    with torch.inference_mode():
+        expected = linear(x)
+        expected[1] += x[1] @ delta.a.T @ delta.b.T * 0.5
+        torch.testing.assert_close(model["linear"](x), expected)
+        torch.testing.assert_close(model["linear"](x.flatten(0, 1)), expected.flatten(0, 1))
 
-    def __init__(self, error: Exception) -> None:
-        self._error = error
+
+class Failing:
+    """A step that does not succeed after `good` passes of another."""
+
+    def __init__(self, error: Exception, step: Step | None = None, good: int = 0) -> None:
+        self._error, self._step, self._good = error, step, good
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
-        """Raise."""
-        raise self._error
+        """Raise, in the end."""
+        self._good -= 1
+        if self._step is None or self._good < 0:
+            raise self._error
+        return self._step(ids)
 
     def takes(self, ids: torch.Tensor) -> bool:
         """All of them."""
@@ -343,6 +365,21 @@ def test_out_of_memory_is_told_and_the_engine_lives_on(engine: LocalEngine) -> N
         run(engine, ask("Another"))
     engine._forward.step = step
     assert text_of(run(engine, ask("Hello"))) == before
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("shapes do not fit")])
+def test_what_was_held_back_is_told_before_an_error(engine: LocalEngine, error: Exception) -> None:
+    def told(stop: str) -> str:
+        engine._kv.drop()
+        engine._forward.step, text = Failing(error, step, 10), ""
+        with pytest.raises((OutOfMemory, RuntimeError)):
+            for event in engine.generate(ask("Hello", sampling=msgspec.structs.replace(GREEDY, stop=(stop,))), never):
+                text += event.text if isinstance(event, Token) else ""
+        return text
+
+    step, never = engine._forward.step, lambda: False
+    whole = told("never seen")
+    assert told(whole[-3:] + "and more") == whole != ""
 
 
 def test_other_errors_are_not_taken_for_it(engine: LocalEngine) -> None:
