@@ -138,15 +138,18 @@ class Template:
         """
         reply = said[-1].content.strip()
         whole = re.search(re.escape(reply) + rf"\s*(?:{self._mark})", text)
-        if whole:
+        if whole and whole.start() == text.find(reply):
             return whole.end()
         alone = self._text(said, awaiting=False)[start:]
+        if whole and alone.startswith(text[: whole.end()]):  # else the next prompt says the same as the reply
+            return whole.end()
         after = alone.find(reply) + len(reply) if reply in alone else 0
         mark = re.compile(self._mark).search(alone, after)
         end = mark.end() if mark else len(alone)
-        if not text.startswith(alone[:end]):
+        if not text.startswith(alone[:end]) or (reply and not end):
             raise DialogError(
-                "The model's chat template rewrites replies; they could not be told from prompts.",
+                f"The model's chat template {'rewrites' if end else 'leaves out'} replies; "
+                "they could not be told from prompts.",
                 remedy="Use a model with another template.",
             )
         return end
@@ -246,7 +249,11 @@ def _chosen(backend: Any, named: Mapping[str, str], template: str, is_llama: boo
     if template:
         is_llama_2 = "[INST]" in template and "<<SYS>>" in template
         return None if is_llama_2 else Template(OWN, _own(template, named), backend, named)
-    return None if is_llama else Template(PLAIN, _plain(named), backend, named)
+    if is_llama:
+        return None
+    usual = {"bos_token": "<s>", "eos_token": "</s>"}
+    ends = {name: token for name, token in usual.items() if backend.token_to_id(token) is not None} | named
+    return Template(PLAIN, _plain(ends), backend, ends)
 
 
 def _is_llama(backend: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from corpora.dialog import Message
 from corpora.errors import DialogError, TagsInContent
 from corpora.llama2 import encode_example, encode_prompt, fit_prompt
+from corpora.model_tokenizer import read_tokenizer
 from corpora.templates import stop_ids, template_of
+from tests.models import byte_level_tokenizer
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
@@ -140,3 +144,46 @@ def test_llama_2_is_known_with_and_without_its_template(shared) -> None:
     llama.chat_template = CHATML
     assert template_of(llama) is not None
     assert stop_ids(Tokenizer(models.BPE())) == ()
+
+
+NO_END = (
+    "{% for m in messages %}{% if m.role == 'user' %}U: {{ m.content }}<eot>{% else %}A: {{ m.content }}\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}A: {% endif %}"
+)
+THINKS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last %}"
+    "<pad>\n<pad>\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def _trained(dialog: list[Message], tokenizer: PreTrainedTokenizerFast) -> str:
+    example = encode_example(dialog, tokenizer)
+    return tokenizer.decode(
+        [token for token, is_trained in zip(example.ids, example.trained, strict=True) if is_trained]
+    )
+
+
+def test_a_prompt_that_says_the_same_as_the_reply_before_is_not_trained() -> None:
+    said = [Message("user", "Well?"), Message("assistant", "yes"), Message("user", "yes"), Message("assistant", "no")]
+    assert _trained(said, _tokenizer(NO_END)) == "yes\nno\n"
+
+
+def test_a_reply_is_found_behind_what_the_template_says_in_its_place() -> None:
+    said = [Message("user", "yes"), Message("assistant", "pad")]
+    assert _trained(said, _tokenizer(THINKS)) == "<pad>\n<pad>\npad<|im_end|>"
+
+
+def test_a_template_that_leaves_replies_out_says_so_and_chats() -> None:
+    tokenizer = _tokenizer("{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}")
+    assert stop_ids(tokenizer) == () and tokenizer.decode(encode_prompt([Message("user", "Hi")], tokenizer)) == "Hi"
+    with pytest.raises(DialogError, match="leaves out replies"):
+        encode_example([Message("user", "a"), Message("assistant", "b")], tokenizer)
+
+
+def test_the_plain_form_ends_replies_where_no_file_names_the_end(tmp_path: Path) -> None:
+    folder = byte_level_tokenizer(tmp_path, special=("<s>",), eos="</s>")
+    (folder / "tokenizer_config.json").unlink()
+    words = read_tokenizer(folder)
+    example = encode_example([Message("user", "a"), Message("assistant", "b")], words)
+    assert (example.ids[0], example.ids[-1], example.trained[-1]) == (words.bos_id, words.eos_id, True)
