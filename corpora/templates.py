@@ -252,7 +252,7 @@ def _chosen(backend: Any, named: Mapping[str, str], template: str, is_llama: boo
     if is_llama:
         return None
     usual = {"bos_token": "<s>", "eos_token": "</s>"}
-    ends = {name: token for name, token in usual.items() if backend.token_to_id(token) is not None} | named
+    ends = {name: token for name, token in usual.items() if backend.token_to_id(token) is not None} | dict(named)
     return Template(PLAIN, _plain(ends), backend, ends)
 
 
