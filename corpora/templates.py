@@ -58,7 +58,7 @@ class Template:
         self._names = {backend.token_to_id(token): token for token in self.special}
         self._mark = "|".join(map(re.escape, marks)) or r"(?!)"
         self._letters = re.compile(f"{OPEN}({'|'.join(map(re.escape, self.special)) or '(?!)'}){CLOSE}")
-        self._backend, self._ordinary = backend, FastVocabulary(backend, 0, 0)
+        self._words = FastVocabulary(backend, 0, 0)
         self._ids = lru_cache(KEPT_TEXTS)(self._encoded)
         self._taken = lru_cache(2)(self._takes)
         self._prompt = lru_cache(KEPT_TEXTS)(lambda said: self._text(said, awaiting=True))
@@ -178,9 +178,9 @@ class Template:
         ids: list[int] = []
         for place, part in enumerate(self._letters.split(text)):
             if place % 2:
-                ids += self._ordinary.encode(part)
+                ids += self._words.encode(part)
             elif part:
-                ids += self._backend.encode(part, add_special_tokens=False).ids
+                ids += self._words.encode_signs(part)
         return ids
 
     def _checked(self, said: Message) -> Message:

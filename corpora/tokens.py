@@ -5,6 +5,7 @@ Takes a `tokenizers.Tokenizer`, a transformers fast tokenizer, or a `Vocabulary`
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from corpora.errors import CorpusError
@@ -30,6 +31,10 @@ Tokenizer: TypeAlias = Any
 """A `Vocabulary`, a `tokenizers.Tokenizer`, or a transformers fast tokenizer."""
 
 
+_setting = Lock()
+"""Held while a tokenizer reads special tokens as letters, lest another thread's text is read so."""
+
+
 class FastVocabulary:
     """A `tokenizers.Tokenizer` as a `Vocabulary`. Its own settings are put back after each call."""
 
@@ -44,13 +49,20 @@ class FastVocabulary:
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Ordinary ids of texts; the backend encodes them in parallel."""
-        before = self.backend.encode_special_tokens
-        self.backend.encode_special_tokens = True
-        try:
-            found = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        finally:
-            self.backend.encode_special_tokens = before
+        with _setting:
+            before = self.backend.encode_special_tokens
+            self.backend.encode_special_tokens = True
+            try:
+                found = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+            finally:
+                self.backend.encode_special_tokens = before
         return [encoding.ids for encoding in found]
+
+    def encode_signs(self, text: str) -> list[int]:
+        """Ids of a text whose special tokens are special."""
+        with _setting:
+            found: list[int] = self.backend.encode(text, add_special_tokens=False).ids
+        return found
 
 
 def vocabulary(tokenizer: Tokenizer) -> Vocabulary:

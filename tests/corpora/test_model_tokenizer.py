@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -262,3 +263,21 @@ def test_neither_jinja_nor_transformers_is_loaded_before_a_template_needs_it(tmp
         "assert ids and 'jinja2' in sys.modules and not {'torch', 'transformers', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+def test_threads_do_not_read_each_others_special_tokens_as_letters(tmp_path: Path) -> None:
+    words = read_tokenizer(byte_level_tokenizer(tmp_path, CHATML.template, special=CHATML.special))
+    over = threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            words.encode_batch(["one hundred, two hundred " * 40] * 50)
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    try:
+        asked = [encode_prompt([Message("user", f"Count: {number}")], words) for number in range(20)]
+    finally:
+        over.set()
+        counting.join()
+    assert {ids[0] for ids in asked} == {words.backend.token_to_id("<|im_start|>")}
