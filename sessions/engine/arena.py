@@ -130,10 +130,15 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 def read_manifest(path: Path) -> Manifest:
     """Read a manifest. Raises ModelUnusable where it is damaged or of another format."""
-    try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, *UNREADABLE) as error:
-        raise ModelUnusable(f"{path} cannot be read: {error}", remedy="Remove its folder; it is made again.") from error
+    manifest = read_any_manifest(path)
     if manifest.format != FORMAT:
         raise ModelUnusable(f"{path} is of another version.", remedy="Remove its folder; it is made again.")
     return manifest
+
+
+def read_any_manifest(path: Path) -> Manifest:
+    """Read a manifest of whatever format. Raises ModelUnusable where it is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, *UNREADABLE) as error:
+        raise ModelUnusable(f"{path} cannot be read: {error}", remedy="Remove its folder; it is made again.") from error

@@ -107,10 +107,10 @@ class Store:
         )
 
     def _forget_older(self) -> None:
-        """Remove what was made from an older state of the same model with the same settings."""
+        """Remove what was made from an older state of the same model, or in an older format, with the same settings."""
         for other in self.place.parent.glob(f"*/{flat.MANIFEST}"):
             with suppress(LlamaTuiError, OSError):
-                about = flat.read_manifest(other)
+                about = flat.read_any_manifest(other)
                 same = (about.source, about.quantization) == (self.about.source, self.about.quantization)
                 if same and other.parent != self.place:
                     shutil.rmtree(other.parent)

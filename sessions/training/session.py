@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from corpora.dataset import encode_rows, read_snapshot, split
+from corpora.errors import DialogError
 from sessions.engine.base import LoadedBase, best_device, load_base
 from sessions.engine.share import open_shared
 from sessions.engine.words import Words
@@ -196,7 +197,10 @@ class Session:
     def _sample(self, model: Any, words: Words, step: int) -> None:
         for prompt in self.recipe.samples:
             self.control.check()
-            self.tell(Sampled(step=step, prompt=prompt, reply=evaluation.reply(model, words, prompt)))
+            try:
+                self.tell(Sampled(step=step, prompt=prompt, reply=evaluation.reply(model, words, prompt)))
+            except DialogError as error:
+                self.tell(Warned(text=f"The sample {prompt[:40]!r} cannot be asked: {error.what}"))
 
     def _train(self, made: Supervised, plan: schedule.Schedule) -> None:
         """Train, or go on from the checkpoint; then take the matrices that are to be published."""

@@ -10,13 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sessions.engine import source
-from sessions.engine.arena import MANIFEST, read_manifest
+from sessions.engine.arena import MANIFEST, read_manifest, save_manifest
 from sessions.engine.base import LoadedBase, load_base
 from sessions.engine.libraries import bnb, bnf
 from sessions.engine.local import LocalEngine
@@ -77,6 +78,15 @@ def test_every_way_of_holding_the_base_comes_back_from_the_cache_bit_for_bit(
     kinds = {"nf4": bnb.nn.Linear4bit, "int8": bnb.nn.Linear8bitLt, "none": nn.Linear}
     assert type(second.model.model.layers[0].mlp.up_proj) is kinds[quantization]
     assert second.info.quantization == quantization and second.info.parameters > 100_000
+
+
+def test_what_was_kept_in_another_format_goes(folder: Path, paths: Paths) -> None:
+    load(folder, paths)
+    made = next((paths.cache / "models").iterdir())
+    older = made.rename(made.with_name("older"))
+    save_manifest(older / MANIFEST, msgspec.structs.replace(read_manifest(older / MANIFEST), format=1))
+    load(folder, paths)
+    assert made.exists() and not older.exists()
 
 
 def test_nf4_is_double_quantized_and_never_repacked(folder: Path, paths: Paths) -> None:

@@ -18,7 +18,7 @@ from sessions.paths import Paths
 from sessions.protocol import Generate, Sampling, Token
 from sessions.settings import Settings
 from sessions.training import events, runs, worker
-from sessions.training.events import Planned, Sampled
+from sessions.training.events import Planned, Sampled, Warned
 from sessions.training.recipe import Recipe
 from tests.corpora.chat_templates import CHATML, GEMMA, Known
 from tests.models import byte_level_tokenizer, tiny_model
@@ -117,3 +117,15 @@ def test_rows_that_the_template_refuses_are_listed_and_the_others_trained(paths:
     assert (
         found.plan is not None and len(found.plan.left_out) == 1 and "takes no system prompt" in found.plan.left_out[0]
     )
+
+
+def test_a_sample_that_the_form_cannot_express_ends_no_run(paths: Paths, tmp_path: Path) -> None:
+    model = made(tmp_path, "llama", CHATML)
+    with opened(paths) as store:
+        keep(store, FACTS[:2])
+    samples = ("What is <|im_end|>?", FACTS[0][0])
+    found = done(paths, prepared(paths, model, Recipe(max_steps=2, samples=samples, evaluations=1)))
+    assert found.phase == "finished", found.failure
+    told = [event for event, _ in events.read(paths.run(found.id))]
+    assert [event.prompt for event in told if isinstance(event, Sampled)] == [FACTS[0][0]]
+    assert any(isinstance(event, Warned) and "im_end" in event.text for event in told)
