@@ -35,6 +35,8 @@ LONGEST_SOURCE = 400_000
 MOST_VALUES = 100_000
 """Values in one list of lists of …, before it is told as text."""
 FILE = "<template>"
+GROWING = frozenset({"expandtabs", "format", "format_map", "indent", "join", "replace", "translate", "wordwrap"})
+"""What may make, of two texts, one as long as their product, before it could be looked at."""
 _WIDE = re.compile(r"\d{5,}")
 
 
@@ -123,6 +125,22 @@ def _check_given(values: Sequence[Any]) -> None:
             waiting += value
 
 
+def _check_growth(values: Sequence[Any]) -> None:
+    """What one of the `GROWING` is given: the two largest together make at most some megabytes."""
+    small, large = sorted((0, 0, *map(_size, values)))[-2:]
+    if large > LARGEST or small * large > 25 * LARGEST:
+        raise OutOfBounds("it makes much of little")
+
+
+def _size(value: Any) -> int:
+    """Letters of a text, of all texts in a list, or of the longest in a mapping; a number is itself."""
+    if isinstance(value, dict):
+        return max(map(_size, value.values()), default=0)
+    if isinstance(value, (list, tuple)):
+        return len(value) + sum(len(each) for each in value if isinstance(each, str))
+    return len(value) if isinstance(value, str) else abs(value) if isinstance(value, int) else 0
+
+
 def _check_form(form: Any) -> None:
     """`{:9999999}` and `%9999999d` make huge texts of nothing."""
     if isinstance(form, str) and _WIDE.search(form):
@@ -136,12 +154,14 @@ def _told(value: Any) -> Any:
     return value
 
 
-def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """A filter that is given and gives nothing huge."""
 
     @functools.wraps(function)
     def call(*values: Any, **named: Any) -> Any:
         _check_given((*values, *named.values()))
+        if name in GROWING:
+            _check_growth((*values, *named.values()))
         return _checked(function(*values, **named))
 
     return call
@@ -173,16 +193,20 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_size(sized[0] * numbers[0])
         if operator == "**" and len(numbers) == 2:
             _check_size(numbers[0].bit_length() * numbers[1] * 1000)
-        if operator == "%":
+        if operator == "%" and isinstance(left, str):
             _check_form(left)
+            _check_growth((left, right))
         _check_given(numbers)
         return _checked(super().call_binop(context, operator, left, right))
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """A call that is given and gives nothing huge."""
         _check_given((*args, *kwargs.values()))
-        if getattr(__obj, "__name__", "") in ("format", "format_map"):
-            _check_form(getattr(getattr(__obj, "__wrapped__", __obj), "__self__", ""))
+        name, text = getattr(__obj, "__name__", ""), getattr(getattr(__obj, "__wrapped__", __obj), "__self__", "")
+        if name in GROWING and isinstance(text, str):
+            _check_growth((text, *args, *kwargs.values()))
+        if name in ("format", "format_map"):
+            _check_form(text)
         return _checked(super().call(__context, __obj, *args, **kwargs))
 
     def joined(self, parts: Sequence[Any]) -> str:
@@ -255,6 +279,6 @@ def _now(form: str) -> str:
 def _environment() -> _Environment:
     made = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols], finalize=_told)
     made.filters |= {"tojson": _json, "format": _format}
-    made.filters = {name: _bounded(found) for name, found in made.filters.items()}
+    made.filters = {name: _bounded(name, found) for name, found in made.filters.items()}
     made.globals |= {"raise_exception": _refuse, "strftime_now": _now, "dict": _Dict(), "namespace": _Namespace}
     return made

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+import tracemalloc
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from corpora import sandbox
 from corpora.dialog import Message
 from corpora.errors import CorpusError, DialogError
 from corpora.llama2 import encode_example, encode_prompt, fit_prompt
@@ -233,6 +235,41 @@ ENDLESS = {
     "names": "{% set n = namespace(__class__=1) %}",
     "breaks": "{% for %}",
 }
+
+
+MUCH = {
+    "replaces": "{{ ('a' * 1000000) | replace('a', 'b' * 200) }}",
+    "replaces, too": "{{ ('a' * 1000000).replace('a', 'b' * 200) }}",
+    "joins": "{{ ('b' * 1000000).join(['a'] * 200) }}",
+    "joins, too": "{{ (['a' * 100000] * 100) | join }}",
+    "forms": "{{ ('{0}' * 100).format('b' * 1000000) }}",
+    "per cent": "{{ ('%s' * 100) % (['b' * 1000000] * 100) | list }}",
+    "translates": "{{ ('a' * 1000000).translate({97: 'b' * 200}) }}",
+    "tabs": "{{ ('\\t' * 1000000).expandtabs(4000) }}",
+    "indents": "{{ ('a\\n' * 100000) | indent('b' * 2000) }}",
+}
+
+
+@pytest.mark.parametrize("what", MUCH)
+def test_a_template_that_makes_much_of_little_is_stopped_before(what: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(sandbox.OutOfBounds):
+            sandbox.render(MUCH[what], [], {}, awaiting=True)
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_usual_operations_on_long_texts_go_through() -> None:
+    text = "word <b>" * 20_000
+    source = (
+        "{{ messages[0].content.replace('<b>', '[bold]') | replace(' ', '  ') | length }} "
+        "{{ messages[0].content.split() | join('\n') | length }} {{ ('%s: %s' % ('a', messages[0].content)) | length }} "
+        "{{ '{}{}'.format(messages[0].content, 1) | length }} {{ messages[0].content | indent(4) | length }}"
+    )
+    told = sandbox.render(source, [{"role": "user", "content": text}], {}, awaiting=True)
+    assert told == "240000 160000 160003 160001 160000"
 
 
 @pytest.mark.parametrize("what", ENDLESS)
