@@ -26,7 +26,7 @@ KEYS = {
     "date": f"when it was added: {DATES}",
     "adapter": "who wrote it: base or NAME/vN",
     "in": "the version that has learned it: NAME/vN",
-    "rating": f"stars, none or any: {NUMBERS}",
+    "rating": "stars, none or any: 4, >=4 or 2..4",
     "corrected": "yes or no",
     "trained": "yes or no",
 }

@@ -273,7 +273,7 @@ def _object(value: Any, line: int) -> Numbered | Refused:
 
 def _reason(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"it is not JSON: {error.msg} at column {error.colno}"
+        return f"it is not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
     return "a number in it is too long" if "digits" in str(error) else str(error)
 
 

@@ -87,6 +87,12 @@ def test_what_cannot_be_meant_is_said(query: str, said: str) -> None:
         parse(query)
 
 
+def test_what_stars_can_be_is_within_five() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse("rating:>=9")
+    assert "200" not in str(refused.value)
+
+
 def test_pairs_know_words_and_sources() -> None:
     assert parse_pairs('cat source:vote,"a b"') == PairFilter("cat", ("vote", "a b"))
     with pytest.raises(UsageError, match="Pairs have no tag"):

@@ -259,6 +259,14 @@ def test_refused_rows_are_listed_and_the_others_come_in(store: Store, tmp_path: 
         assert words in reasons[line]
 
 
+def test_why_a_line_is_no_json_is_plain_english(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"instruction": "a", "output": "b"}\n{"instruction": "a\x1b", "output": "b"}\n')
+    assert [row.reason for row in import_files(store, [path]).refused] == [
+        "it is not JSON: Invalid control character at column 19"
+    ]
+
+
 def test_an_array_goes_on_after_a_row_that_is_refused(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "mixed.json"
     path.write_bytes(
