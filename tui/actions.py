@@ -11,7 +11,7 @@ from corpora.dialog import Exchange, Finish, Status
 from corpora.errors import UsageError
 from tui.messages import CorpusChanged, PromptHandedOver
 from tui.prompts import prompt_file
-from tui.run_actions import RunActions, sampling_with
+from tui.run_actions import RunActions, sampling_with, told
 from tui.stars import rating_of, stars
 
 SAID = {Status.KEPT: "Kept", Status.REJECTED: "Rejected", Status.DEFERRED: "Put aside", Status.PENDING: "Reopened"}
@@ -202,7 +202,7 @@ class AppActions(RunActions):
             await self._set_strength(value)
         else:
             self.app.chat.sampling = sampling_with(self.app.chat.sampling, name, value)
-            self.screen.say(f"{name} is {value.strip()} from the next reply on.")
+            self.screen.say(f"{name}: {told(self.app.chat.sampling, name)}, from the next reply on.")
 
     async def _set_strength(self, value: str) -> None:
         try:

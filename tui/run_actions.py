@@ -148,7 +148,7 @@ class RunActions:
             f"memory     {size(state.memory)}"
             + (f" · {size(state.gpu_memory)} on the GPU" if state.gpu_memory else ""),
             *(_engine(state.ready) if state.ready else ()),
-            f"last reply {self.screen.pace or 'none yet'}",
+            f"last reply {str(self.screen.pace) or 'none yet'}",
             f"runs       {', '.join(state.runs) or 'none'}",
             f"resident   {', '.join(state.resident) or 'none'}",
             f"host       {state.version}, pid {state.pid}, up {state.uptime / 60:.0f} min · terminals: {state.clients}",
@@ -158,8 +158,13 @@ class RunActions:
 
 def in_words(sampling: Sampling) -> str:
     """Every field with its value."""
-    values = msgspec.structs.asdict(sampling) | {"stop": stop_texts.told(sampling.stop)}
-    return " · ".join(f"{name} {'none' if value is None else value}" for name, value in values.items())
+    return " · ".join(f"{name} {told(sampling, name)}" for name in msgspec.structs.asdict(sampling))
+
+
+def told(sampling: Sampling, name: str) -> str:
+    """One field's value; stop texts in quotes, as `/set stop` takes them."""
+    value = stop_texts.told(sampling.stop) if name == "stop" else getattr(sampling, name)
+    return "none" if value is None else str(value)
 
 
 def sampling_with(sampling: Sampling, name: str, value: str) -> Sampling:

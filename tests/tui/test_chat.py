@@ -217,6 +217,18 @@ async def test_the_pace_of_a_reply_is_shown_and_told_by_status(tmp_path: Path) -
         await it.until(lambda: "last reply first token" in it.shown() and "not compiled" in it.shown())
 
 
+async def test_status_before_the_first_reply_says_none_yet(tmp_path: Path) -> None:
+    async with driven(tmp_path, size=(120, 30)) as it:
+        await it.say("/status")
+        await it.until(lambda: "last reply none yet" in it.shown())
+
+
+async def test_a_stop_text_is_told_in_quotes(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
+        await it.say("/set stop the")
+        await it.until(lambda: 'stop: "the", from the next reply on.' in it.shown())
+
+
 async def test_a_prompt_to_a_parked_model_waits_and_says_why(tmp_path: Path) -> None:
     async with driven(tmp_path, size=(120, 30)) as it:
         await it.until(lambda: it.app.model is not None)
