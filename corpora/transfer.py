@@ -227,6 +227,11 @@ def push_to_hub(
     return hub.push(_rows(store, _writer(format), where, PairFilter(), None), name, private=private)
 
 
+def can_be_read(path: Path) -> bool:
+    """Whether there is a file or a folder, or a data set of the hub may have that name."""
+    return path.exists() or _is_on_hub(path)
+
+
 def _is_on_hub(path: Path) -> bool:
     name = str(path)
     return not path.exists() and hub.is_name(name) and not name.removesuffix(".gz").endswith((*SUFFIXES, ".txt"))

@@ -16,7 +16,7 @@ from tui.messages import CorpusChanged
 from tui.screens.corpus import CorpusScreen
 from tui.widgets.dialogs import EditText
 from tui.widgets.exchange_table import ExchangeTable
-from tui.widgets.file_dialogs import ImportTold
+from tui.widgets.file_dialogs import ImportDialog, ImportTold
 from tui.widgets.findings import Findings
 from tui.widgets.paged_table import PAGE
 from tui.widgets.token_preview import token_preview
@@ -74,10 +74,10 @@ async def test_the_inbox_goes_on_by_itself(tmp_path: Path) -> None:
         pending = [row.id for row in store(it).page(Filter(statuses=(Status.PENDING,)), order="oldest")]
         await it.pilot.press("i")
         await it.until(lambda: corpus(it).table.count == len(pending) and current(it).id == pending[0])
-        await it.until(lambda: f"Inbox: 1 of {len(pending)} pending" in it.shown())
+        await it.until(lambda: f"Inbox: 1 of {len(pending)} ·" in it.shown())
         await it.pilot.press("y")
         await it.until(lambda: current(it).id == pending[1])
-        await it.until(lambda: f"Inbox: 1 of {len(pending) - 1} pending" in it.shown())
+        await it.until(lambda: f"Inbox: 1 of {len(pending) - 1} ·" in it.shown())
         await it.pilot.press("n")
         await it.until(lambda: "Inbox: 2 of" in it.shown())
         await it.pilot.press("x")
@@ -87,6 +87,32 @@ async def test_the_inbox_goes_on_by_itself(tmp_path: Path) -> None:
         assert store(it).exchange(pending[2]).status is Status.REJECTED
         await it.pilot.press("escape")
         await it.until(lambda: corpus(it).table.count == 43)
+
+
+async def test_undo_in_the_inbox_shows_what_came_back(tmp_path: Path) -> None:
+    worlds.fill_corpus(paths_in(tmp_path))
+    async with driven(tmp_path) as it:
+        await open_corpus(it, 43)
+        pending = [row.id for row in store(it).page(Filter(statuses=(Status.PENDING,)), order="oldest")]
+        await it.pilot.press("i")
+        await it.until(lambda: corpus(it).table.count == len(pending) and current(it).id == pending[0])
+        for left in (1, 2):
+            await it.pilot.press("x")
+            await it.until(lambda left=left: corpus(it).table.count == len(pending) - left)
+        await it.pilot.press("n", "u")
+        await it.until(lambda: corpus(it).table.count == len(pending) - 1 and current(it).id == pending[1])
+        await it.pilot.press("u")
+        await it.until(lambda: corpus(it).table.count == len(pending) and current(it).id == pending[0])
+
+
+async def test_the_keys_of_the_inbox_are_whole_at_80_columns(tmp_path: Path) -> None:
+    worlds.fill_corpus(paths_in(tmp_path), 400)
+    async with driven(tmp_path) as it:
+        await open_corpus(it, 403)
+        await it.pilot.press("i")
+        await it.until(lambda: "Inbox: 1 of " in it.shown())
+        line = next(line for line in it.shown().splitlines() if "Inbox: " in line)
+        assert line.rstrip().endswith("n next")
 
 
 async def test_correct_edit_tag_and_note(tmp_path: Path) -> None:
@@ -223,11 +249,41 @@ async def test_import_with_refused_rows_after_a_dry_run(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and screen.table.count == 1)
 
 
-async def test_a_missing_file_is_said(tmp_path: Path) -> None:
+async def test_a_missing_file_is_said_and_its_name_stays_to_be_put_right(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"instruction": "hi", "output": "hello"}))
     async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_corpus(it, 0)
+        await it.pilot.press("I", *str(tmp_path / "rows.json"), "enter")
+        await it.until(lambda: isinstance(it.app.screen, ImportDialog) and "There is no" in it.shown())
+        await it.pilot.press("l", "enter")
+        await it.until(lambda: isinstance(it.app.screen, ImportTold))
+        await it.pilot.press("escape")
+        await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and screen.table.count == 1)
+
+
+async def test_a_box_that_is_not_ticked_is_empty(tmp_path: Path) -> None:
+    async with driven(tmp_path) as it:
         await open_corpus(it, 0)
-        await it.pilot.press("I", *"/nowhere", "enter")
-        await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and "/nowhere" in it.shown())
+        await it.pilot.press("I")
+        await it.until(lambda: "dry run" in it.shown())
+        assert "X" not in next(line for line in it.shown().splitlines() if "dry run" in line)
+        await it.pilot.press("tab", "tab", "tab", "space")
+        await it.until(lambda: "X" in next(line for line in it.shown().splitlines() if "dry run" in line))
+
+
+async def test_escape_stops_a_long_import_and_keeps_what_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "long.jsonl"
+    rows = (json.dumps({"instruction": f"question {n}", "output": f"answer {n}"}) for n in range(100_000))
+    file.write_text("\n".join(rows))
+    async with driven(tmp_path, size=(120, 40)) as it:
+        screen = await open_corpus(it, 0)
+        await it.pilot.press("I", *str(file), "enter")
+        await it.until(lambda: "esc stops" in it.shown())
+        await it.pilot.press("escape")
+        await it.until(lambda: "Stopped" in it.shown(), seconds=30)
+        await it.until(lambda: screen.table.count == store(it).count())
+        assert store(it).count() < 100_000
+        assert "Reading" not in it.shown()
 
 
 async def test_export_writes_what_is_kept_and_asks_before_it_overwrites(tmp_path: Path) -> None:
@@ -265,6 +321,19 @@ async def test_checks_are_listed_fixed_at_a_key_and_shown(tmp_path: Path) -> Non
         await it.pilot.press("enter")
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and current(it).id == cut)
         assert screen.table.cursor == 0
+
+
+async def test_a_finding_keeps_its_column_at_80_columns(tmp_path: Path) -> None:
+    with Store(prepared(tmp_path)) as db:
+        assert isinstance(db, Store)
+        worlds.say(db, "请用中文写一句关于猫的话，好吗？" * 5, "This is a reply in English to a question in Chinese.")
+    async with driven(tmp_path) as it:
+        await open_corpus(it, 1)
+        await it.pilot.press("h")
+        await it.until(lambda: isinstance(it.app.screen, Findings) and "look at it" in it.shown())
+        lines = it.shown().splitlines()
+        place = next(place for place, line in enumerate(lines) if "script   " in line)
+        assert "→ look at it: the prompt is in han script, the reply in latin" in lines[place + 1]
 
 
 async def test_figures_and_small_terminals(tmp_path: Path) -> None:

@@ -44,7 +44,17 @@ class Changing(ModeScreen):
     @background("undo", exclusive=False)
     async def action_undo(self) -> None:
         """Take the last action back, whichever screen it came from."""
+        before = await asyncio.to_thread(self.undoing)
         undone = await asyncio.to_thread(self.store.undo)
+        after = await asyncio.to_thread(self.undoing)
         self.llama.notify(f"Taken back: {undone}" if undone else "There is nothing to take back.", timeout=3)
         await self.refresh_chat(())
         self.llama.tell(CorpusChanged())
+        self.call_later(self.undone, before, after)  # after the look that every change brings
+
+    def undoing(self) -> list[int]:
+        """Ids to compare before and after an undo. In a thread."""
+        return []
+
+    def undone(self, before: list[int], after: list[int]) -> None:
+        """Show what an undo brought back."""

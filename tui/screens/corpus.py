@@ -184,6 +184,17 @@ class CorpusScreen(Transferring):
         else:
             super().action_back()
 
+    def undoing(self) -> list[int]:
+        """What is pending, where the inbox is worked: what an undo brings back is shown."""
+        return self.store.ids(self.filters.where) if self.has_class("-inbox") else []
+
+    def undone(self, before: list[int], after: list[int]) -> None:
+        """Show the first that came back."""
+        known = set(before)
+        back = next((place for place, each in enumerate(after) if each not in known), None)
+        if back is not None:
+            self.look(at=back)
+
     def _show_inbox_line(self) -> None:
         self.query_one("#inbox-line", Static).update(self._inbox_line(self.table.count))
 
@@ -193,7 +204,7 @@ class CorpusScreen(Transferring):
         if not left:
             return Content("Inbox: nothing is pending. esc goes back to the table.")
         keys = [Content.assemble(" ", (key[0], "bold"), key[1:]) for key in INBOX_KEYS]
-        return Content("").join([Content(f"Inbox: {self.table.cursor + 1} of {left:,} pending ·"), *keys])
+        return Content("").join([Content(f"Inbox: {self.table.cursor + 1:,} of {left:,} ·"), *keys])
 
 
 def _whole(store: Store, exchange: Exchange) -> Shown:

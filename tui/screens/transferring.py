@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 
 from textual.message import Message
 
 from corpora import transfer
 from corpora.transfer import ImportProgress, ImportReport
+from sessions.errors import Cancelled
 from tui import render
 from tui.messages import CorpusChanged
 from tui.screens.background import background
@@ -30,18 +32,29 @@ class Transferring(Curating, Exporting):
             """Only the newest figure counts."""
             return isinstance(message, Transferring.ImportWent)
 
+    stopping: threading.Event | None = None
+    """While an import goes on; set to stop it."""
+
     @background("transfer")
     async def action_import(self) -> None:
         """Ask for a file, bring it in, list what was refused; a dry run can be followed by the real one."""
         wanted: ImportWanted | None = await self.app.push_screen_wait(ImportDialog())
         while wanted is not None:
-            report = await self._import(wanted)
+            try:
+                report = await self._import(wanted)
+            except Cancelled as stopped:
+                self.llama.notify(str(stopped), timeout=10)
+                return
             again = await self.app.push_screen_wait(ImportTold(report, wanted))
             wanted = now(wanted) if again else None
 
     async def _import(self, wanted: ImportWanted) -> ImportReport:
+        stopping = self.stopping = threading.Event()
+
         def went(progress: ImportProgress) -> None:
             self.post_message(self.ImportWent(progress))
+            if stopping.is_set():
+                raise Cancelled("Stopped. What had come in stays; the same import again brings the rest.")
 
         self.say_task("Reading …")
         try:
@@ -55,15 +68,24 @@ class Transferring(Curating, Exporting):
                 progress=went,
             )
         finally:
+            self.stopping = None
             self.say_task("")
-        if not wanted.dry_run:
-            self.llama.tell(CorpusChanged())
+            if not wanted.dry_run:
+                self.llama.tell(CorpusChanged())
         return report
+
+    def action_back(self) -> None:
+        """Stop a long import first."""
+        if self.stopping is not None:
+            self.stopping.set()
+        else:
+            super().action_back()
 
     def on_transferring_import_went(self, message: ImportWent) -> None:
         """Say how far an import is."""
         if self.query_one("#task-line").display:
-            self.say_task(f"Reading {render.line(str(message.progress.path), 60)}: {message.progress.rows:,} rows")
+            path, rows = render.line(str(message.progress.path), 50), message.progress.rows
+            self.say_task(f"Reading {path}: {rows:,} rows · esc stops")
 
     @background("transfer")
     async def action_export(self) -> None:

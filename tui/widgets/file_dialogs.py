@@ -16,7 +16,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Button, Checkbox, Input, Select, Static
 
-from corpora import formats
+from corpora import formats, transfer
 from corpora.dialog import Status
 from corpora.transfer import ImportReport
 from tui import render
@@ -118,6 +118,17 @@ class FileDialog(Dialog[Wanted], Generic[Wanted]):
         return str(self.query_one(f"#{name}", Select).value)
 
 
+class Tick(Checkbox):
+    """A box whose sign alone says whether it is ticked: colours do not reach every terminal."""
+
+    BUTTON_INNER = " "
+
+    def watch_value(self) -> None:
+        """Show the sign, or none."""
+        self.BUTTON_INNER = "X" if self.value else " "
+        super().watch_value()
+
+
 class ImportDialog(FileDialog[ImportWanted]):
     """Which file, in which format, as what; or only look."""
 
@@ -128,7 +139,7 @@ class ImportDialog(FileDialog[ImportWanted]):
             yield from self.path_line()
             yield from self.choice("format", (FOUND, *formats.FORMATS), FOUND, "format")
             yield from self.choice("rows are", [status.value for status in Status], Status.KEPT.value, "status")
-            yield Checkbox("only say what would come in (dry run)", compact=True, id="dry")
+            yield Tick("only say what would come in (dry run)", compact=True, id="dry")
             yield from self.foot("Import")
 
     def answer(self) -> ImportWanted:
@@ -136,6 +147,14 @@ class ImportDialog(FileDialog[ImportWanted]):
         chosen = self.chosen("format")
         dry = self.query_one("#dry", Checkbox).value
         return ImportWanted(self.path(), None if chosen == FOUND else chosen, Status(self.chosen("status")), dry)
+
+    def finish(self) -> None:
+        """A name that is neither a file nor a data set of the hub stays to be put right."""
+        typed = self.query_one("#path", Input).value.strip()
+        if typed and not transfer.can_be_read(self.path()):
+            self.say_error(f"There is no {render.line(typed, 200)}.")
+            return
+        super().finish()
 
 
 class ExportDialog(FileDialog[ExportWanted]):
@@ -218,14 +237,16 @@ def told(report: ImportReport, *, dry: bool) -> Content:
         )
     ]
     if report.preferences:
-        parts.append(Content(f", {report.preferences:,} preference pairs"))
+        pairs = "pairs" if report.preferences != 1 else "pair"
+        parts.append(Content(f", {report.preferences:,} preference {pairs}"))
     if report.duplicates:
         parts.append(Content(f", {report.duplicates:,} were there already"))
     parts.append(Content("."))
     for path, name in report.formats:
         parts.append(Content.styled(f"\n{render.line(str(path), 90)}: {name}", "dim"))
     if report.refused_rows:
-        parts.append(Content.styled(f"\n\n{report.refused_rows:,} rows refused", "bold $text-warning"))
+        rows = "rows" if report.refused_rows != 1 else "row"
+        parts.append(Content.styled(f"\n\n{report.refused_rows:,} {rows} refused", "bold $text-warning"))
     for row in report.refused[:LISTED]:
         place = f"line {row.line}" if row.line else "the file"
         parts.append(render.text(f"\n{render.line(row.path.name, 40)}, {place}: {render.line(row.reason, 300)}"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 
+from rich.cells import cell_len, set_cell_size
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.content import Content
@@ -21,6 +22,7 @@ from tui import render
 from tui.widgets.dialogs import Dialog
 
 MOST = 500
+KIND = 15
 
 
 class Findings(Dialog[int]):
@@ -73,12 +75,16 @@ class Findings(Dialog[int]):
         return [Option(self._line(each)) for each in self.findings]
 
     def _line(self, finding: Finding) -> Content:
-        prompt = render.line(self.prompts.get(finding.exchange_id, ""), 60)
-        return Content.assemble(
-            (f"{finding.kind.value:<15}", "bold $text-warning"),
-            f"{prompt}\n",
-            (f"{'':<15}{render.line(finding.reason, 200)} → {render.line(finding.advice, 80)}", "dim"),
-        )
+        room = min(self.app.size.width * 9 // 10, 100) - 6
+        prompt = fitted(self.prompts.get(finding.exchange_id, ""), room - KIND)
+        told = (f"{finding.kind.value:<{KIND}}", "bold $text-warning"), f"{prompt}\n"
+        return Content.assemble(*told, (f"→ {fitted(f'{finding.advice}: {finding.reason}', room - 2)}", "dim"))
+
+
+def fitted(text: str, cells: int) -> str:
+    """Foreign text on one line of so many cells."""
+    line = render.line(text, max(cells, 1))
+    return line if cell_len(line) <= cells else f"{set_cell_size(line, max(cells - 1, 0)).rstrip()}…"
 
 
 def found(store: Store) -> tuple[list[Finding], dict[int, str]]:

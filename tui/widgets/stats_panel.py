@@ -115,9 +115,13 @@ def cumulated(added: Sequence[Bar], step: float, now: float, places: int = COLUM
 def _block(title: str, lines: Sequence[Content], stats: Stats | None = None) -> Content:
     head = Content.styled(title, "bold")
     if stats is not None:
-        told = f"   {stats.exchanges:,} exchanges · {stats.conversations:,} dialogs · "
-        head += Content.styled(f"{told}{stats.preferences:,} pairs · {stats.verdicts:,} votes", "dim")
+        told = f"   {_many(stats.exchanges, 'exchange')} · {_many(stats.conversations, 'dialog')} · "
+        head += Content.styled(f"{told}{_many(stats.preferences, 'pair')} · {_many(stats.verdicts, 'vote')}", "dim")
     return Content("\n").join([head, *(lines or [Content.styled("none", "dim")])])
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def _status_bar(status: Status, stats: Stats) -> Content:
