@@ -115,7 +115,9 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
 def _config(folder: Path) -> LoraConfig:
     try:
         config = msgspec.json.decode((folder / CONFIG).read_bytes(), type=LoraConfig)
-    except (OSError, *UNREADABLE) as error:
+        for pattern in config.alpha_pattern:
+            re.compile(pattern)
+    except (OSError, re.error, *UNREADABLE) as error:
         raise damaged(folder, f"its adapter_config.json cannot be read ({error})") from error
     odd = [
         text
@@ -159,6 +161,8 @@ def _delta(folder: Path, config: LoraConfig, module: str, parts: dict[str, torch
             data="What was in use stays in use.",
             remedy="Open the base it was trained on.",
         )
+    if not a.shape[0]:
+        raise damaged(folder, f"{module} has matrices of rank 0")
     if not all(_finite(part) for part in parts.values()):
         raise damaged(folder, f"{module} holds numbers that are not finite")
     delta = Delta(a, b, config.scaling(module, a.shape[0]))

@@ -66,7 +66,7 @@ def _generation_ends(folder: Path, config: Any) -> list[int]:
     path = folder / "generation_config.json"
     try:
         told = msgspec.json.decode(path.read_bytes(), type=dict[str, Any]) if path.exists() else {}
+        ends = told.get("eos_token_id", getattr(config, "eos_token_id", None))
+        return msgspec.convert([] if ends is None else ends if isinstance(ends, list) else [ends], list[int])
     except (OSError, *UNREADABLE) as error:
         raise ModelUnusable(f"{path} is damaged: {error}", remedy="Get the model again.") from error
-    ends = told.get("eos_token_id", getattr(config, "eos_token_id", None))
-    return [ends] if isinstance(ends, int) else [int(end) for end in ends or ()]

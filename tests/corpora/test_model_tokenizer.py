@@ -265,7 +265,8 @@ def test_usual_operations_on_long_texts_go_through() -> None:
     text = "word <b>" * 20_000
     source = (
         "{{ messages[0].content.replace('<b>', '[bold]') | replace(' ', '  ') | length }} "
-        "{{ messages[0].content.split() | join('\n') | length }} {{ ('%s: %s' % ('a', messages[0].content)) | length }} "
+        "{{ messages[0].content.split() | join('\n') | length }} "
+        "{{ ('%s: %s' % ('a', messages[0].content)) | length }} "
         "{{ '{}{}'.format(messages[0].content, 1) | length }} {{ messages[0].content | indent(4) | length }}"
     )
     told = sandbox.render(source, [{"role": "user", "content": text}], {}, awaiting=True)

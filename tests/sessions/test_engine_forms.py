@@ -19,6 +19,7 @@ from sessions.chat import Chat, ChatEvent, Saved
 from sessions.client import Client
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
+from sessions.errors import ModelUnusable
 from sessions.paths import Paths, private_folder
 from sessions.protocol import BASE, ColumnEnded, Generate, Prefilled, Sampling, Token
 from sessions.settings import Settings
@@ -155,6 +156,14 @@ def test_the_generation_configs_end_ends_a_reply(tmp_path: Path) -> None:
     model = opened(folder, tmp_path)
     wants(model, bye)
     assert ended(run(model, ask("Hello"))).finish is Finish.EOS
+
+
+@pytest.mark.parametrize("told", ["2.5", "[null]", '"</s>"'])
+def test_a_generation_config_whose_end_is_no_id_is_named(tmp_path: Path, told: str) -> None:
+    folder = tiny_llama(tmp_path / "tiny")
+    (folder / "generation_config.json").write_text(f'{{"eos_token_id": {told}}}')
+    with pytest.raises(ModelUnusable, match="generation_config"):
+        opened(folder, tmp_path)
 
 
 def test_a_long_dialog_loses_whole_exchanges_from_its_front(model: Model) -> None:

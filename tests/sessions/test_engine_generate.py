@@ -217,15 +217,20 @@ def damage(folder: Path, kind: str) -> None:
         weights.unlink()
     elif kind == "config":
         (folder / "adapter_config.json").write_text("{", "utf-8")
+    elif kind == "pattern":
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "alpha_pattern": {"(": 1}}', "utf-8")
     else:
         from safetensors.torch import load_file, save_file
 
         tensors = load_file(weights)
-        tensors[min(tensors)][0, 0] = float(kind)
+        if kind == "empty":
+            tensors = {key: item[:0] if "lora_A" in key else item[:, :0].contiguous() for key, item in tensors.items()}
+        else:
+            tensors[min(tensors)][0, 0] = float(kind)
         save_file(tensors, weights)
 
 
-@pytest.mark.parametrize("kind", ["cut", "missing", "config", "nan", "inf"])
+@pytest.mark.parametrize("kind", ["cut", "missing", "config", "pattern", "empty", "nan", "inf"])
 def test_a_damaged_adapter_is_refused_and_the_old_one_goes_on(engine: LocalEngine, paths: Paths, kind: str) -> None:
     before = text_of(run(engine, ask("Hello", adapters=("mine/v1",))))
     damage(paths.adapter("mine", 2), kind)
