@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class GraphStep(LlamaStep):
-    """`LlamaStep` by replaying a graph; graphs are kept by window, capacity and active adapters.
+    """`LlamaStep` by replaying a graph; graphs are kept by window, reserved memory and active adapters.
 
     A chat that goes back to a mix of adapters it had (compare, then on with the chat) finds its graph again.
     """
@@ -92,9 +92,7 @@ class GraphStep(LlamaStep):
 
     def _key(self, rows: int) -> tuple[object, ...]:
         layer = self._kv.layers[0]
-        store = layer.store_k
-        where = None if store is None else (store.data_ptr(), store.shape)
-        return (layer.first, rows, where, self._residents.active)
+        return (layer.first, rows, layer.made, self._residents.active)
 
     @torch.inference_mode()
     def _capture(self, key: tuple[object, ...], ids: torch.Tensor) -> None:

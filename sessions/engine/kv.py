@@ -36,6 +36,8 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
         self.store_k: torch.Tensor | None = None
         self.store_v: torch.Tensor | None = None
         self.first, self.count, self.length = 0, 1, 0
+        self.made = 0
+        """How often memory was reserved; what knows its place by heart has to look at this."""
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Reserve the memory at the first use, or more of it when more rows are asked for."""
@@ -46,15 +48,17 @@ class KvLayer(DynamicLayer):  # type: ignore[misc]
         capacity = min(capacity, max(self.context, needed))
         self.store_k = _grown(self.store_k, key_states, rows, capacity)
         self.store_v = _grown(self.store_v, value_states, rows, capacity)
+        self.made += 1
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
     def reserve(self, rows: int) -> None:
         """Have room for so many rows, where there is any room yet."""
-        for name in ("store_k", "store_v"):
-            store = getattr(self, name)
-            if store is not None and store.shape[0] < rows:
-                setattr(self, name, _grown(store, store, rows, store.shape[2]))
+        if self.store_k is None or self.store_v is None or self.store_k.shape[0] >= rows:
+            return
+        self.store_k = _grown(self.store_k, self.store_k, rows, self.store_k.shape[2])
+        self.store_v = _grown(self.store_v, self.store_v, rows, self.store_v.shape[2])
+        self.made += 1
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any

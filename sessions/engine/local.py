@@ -184,8 +184,7 @@ class LocalEngine:
                             job.halted.add(step.column)
         except Exception as error:
             if isinstance(error, OutOfMemory):
-                self._kv.drop()
-                free_memory()
+                self._forget()
             yield from _held(request, columns)
             raise
 
@@ -256,13 +255,11 @@ class LocalEngine:
         """Give back keys and values, adapters and graphs; the base goes to the file it is mapped from."""
         self._residents.clear()
         self._plain = None
-        self._kv.drop()
-        if isinstance(self._forward.step, GraphStep):
-            self._forward.step.forget()
+        self._forget()
         if not keep_base:
             move(self.base, torch.device("cpu"))
             self._forward.step, self._away = None, True
-        free_memory()
+            free_memory()
 
     def unpark(self) -> None:
         """Bring the base back where it was. Raises OutOfMemory."""
@@ -274,7 +271,13 @@ class LocalEngine:
 
     def close(self) -> None:
         """Give back the memory."""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Give back keys and values, and the graphs that know where these were."""
         self._kv.drop()
+        if isinstance(self._forward.step, GraphStep):
+            self._forward.step.forget()
         free_memory()
 
 

@@ -126,8 +126,22 @@ def test_a_graph_is_found_again_for_the_same_mix_and_for_no_other(tmp_path: Path
     first = key("mine/v1")
     others = [key("base"), key("mine/v2"), key("mine/v1", 0.5)]
     assert key("mine/v1") == first and len({first, *others}) == 4
-    engine._kv.layers[0].store_k = torch.cat([engine._kv.layers[0].store_k] * 2, dim=2)
-    assert key("mine/v1") != first
+    engine._kv.layers[0].reserve(5)
+    grown = key("mine/v1")
+    engine._kv.drop()
+    engine._kv.open(["test"], [0])
+    engine._forward(torch.arange(5, 14)[None])
+    assert len({first, grown, key("mine/v1")}) == 3
+
+
+def test_keys_and_values_that_come_to_lie_in_the_same_place_are_others(tmp_path: Path, paths: Paths) -> None:
+    engine = opened(tiny_llama(tmp_path / "model"), paths, torch.float32)
+    step, layer, room = GraphStep(engine.base, engine._kv, engine._residents), engine._kv.layers[0], torch.zeros(64)
+    layer.store_k = layer.store_v = room.view(1, 1, 1, 64)
+    first = step._key(1)
+    layer.reserve(2)
+    layer.store_k = layer.store_v = room.view(1, 1, 1, 64)
+    assert step._key(1) != first
 
 
 def test_another_architecture_has_no_written_out_step(tmp_path: Path, paths: Paths) -> None:
