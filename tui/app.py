@@ -240,7 +240,10 @@ class LlamaTuiApp(App[None]):
 
     def on_mount(self) -> None:
         """Paint first, then open the rest."""
-        open_log(self.workspace.paths)
+        try:
+            open_log(self.workspace.paths)
+        except OSError as error:
+            self.report(error)
         leaving.watch(self)
         self.apply_settings()
         self.call_after_refresh(self._painted)

@@ -13,12 +13,15 @@ logger.propagate = False
 
 
 def open_log(paths: Paths) -> logging.Logger:
-    """Log to `logs/tui.log` of a home from now on (1 MB, three files)."""
+    """Log to `logs/tui.log` of a home from now on (1 MB, three files). Raises OSError; then to nowhere."""
     others = logging.getLogger("asyncio")
     for old in list(logger.handlers):
         logger.removeHandler(old)
         others.removeHandler(old)
         old.close()
+    nowhere = logging.NullHandler()  # without a file, too, nothing goes to fd 2
+    logger.addHandler(nowhere)
+    others.addHandler(nowhere)
     file = private_folder(paths.logs) / "tui.log"
     os.close(private_open(str(file), os.O_WRONLY | os.O_CREAT | os.O_APPEND))
     handler = RotatingFileHandler(file, maxBytes=1_000_000, backupCount=2, encoding="utf-8", errors="backslashreplace")

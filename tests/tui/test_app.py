@@ -130,6 +130,16 @@ async def test_errors_are_told_whole_and_others_go_to_the_log(tmp_path: Path) ->
         assert "ValueError" in log
 
 
+async def test_a_log_that_cannot_be_written_is_said_and_nothing_ends(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    paths.home.mkdir(parents=True)
+    paths.logs.write_text("no folder")
+    async with driven(tmp_path) as it:
+        await it.until(lambda: "File exists" in it.shown())
+        it.app.report(ValueError("not ours"))
+        await it.ask("hello")
+
+
 async def test_escape_clears_what_was_said(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         for key, mode in (

@@ -317,7 +317,7 @@ async def test_checks_are_listed_fixed_at_a_key_and_shown(tmp_path: Path) -> Non
         findings.highlighted = [finding.exchange_id for finding in it.app.screen.findings].index(same[1])
         await it.pilot.press("f")
         await it.until(lambda: store(it).exchange(same[1]).status is Status.REJECTED)
-        await it.until(lambda: "duplicate" not in it.shown())
+        await it.until(lambda: "duplicate" not in it.shown() and f"{len(it.app.screen.findings)} found" in it.shown())
         await it.pilot.press("enter")
         await it.until(lambda: isinstance(it.app.screen, CorpusScreen) and current(it).id == cut)
         assert screen.table.cursor == 0

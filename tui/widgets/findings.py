@@ -63,6 +63,7 @@ class Findings(Dialog[int]):
         elif await self.fix(finding):
             del self.findings[place]
             options.set_options(self._options())
+            self.query_one(".window").border_title = self._title()
             options.highlighted = min(place, len(self.findings) - 1) if self.findings else None
             if not self.findings:
                 self.dismiss(None)
