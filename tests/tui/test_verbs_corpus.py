@@ -191,6 +191,7 @@ def test_ctrl_c_in_a_long_import_keeps_what_is_in(run: Caller, tmp_path: Path) -
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "Traceback" not in err
+    assert "What had come in stays" in err
     with run.store() as store:
         assert 0 < store.count() < 60_000
         assert store.verify() == []

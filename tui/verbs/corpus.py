@@ -15,6 +15,7 @@ from corpora.errors import UsageError
 from corpora.formats import hub, llamafactory
 from corpora.store import Branch, Filter, Store
 from corpora.transfer import ImportProgress, ImportReport, RefusedRow, export_file, import_files, push_to_hub
+from sessions.errors import Cancelled
 from tui.output import Output
 from tui.render import clean
 from tui.verbs.call import Call, given_text
@@ -53,14 +54,18 @@ def bring_in(call: Call) -> int:
     def tell(now: ImportProgress) -> None:
         call.output.progress(f"{now.path.name}: {now.rows:,} rows")
 
-    report = import_files(
-        call.workspace.store,
-        [Path(name).expanduser() for name in given.files],
-        format=given.format,
-        status=Status(given.status),
-        dry_run=given.dry_run,
-        progress=tell,
-    )
+    try:
+        report = import_files(
+            call.workspace.store,
+            [Path(name).expanduser() for name in given.files],
+            format=given.format,
+            status=Status(given.status),
+            dry_run=given.dry_run,
+            progress=tell,
+        )
+    except KeyboardInterrupt as stopped:
+        stays = "" if given.dry_run else " What had come in stays; the same import again brings the rest."
+        raise Cancelled(f"Cancelled.{stays}") from stopped
     if call.output.json:
         call.output.document(_imported(report, given.dry_run))
     tell_import(call.output, report, given.dry_run)
