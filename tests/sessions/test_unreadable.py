@@ -15,7 +15,6 @@ from sessions.training import events, runs
 from tests.sessions.test_registry import fill, publish
 from tests.tui.worlds import run_folder
 from tui.prompts import Draft, load_draft
-from tui.verbs.corpus_tokens import _template
 
 FIELDS = ("name", "adapter", "peft_type", "type", "prompt", "chat_template")
 NO_TEXT = b"{" + b", ".join(f'"{field}": "'.encode() + b'\xff\xfe"' for field in FIELDS) + b"}"
@@ -58,7 +57,6 @@ def test_a_bad_manifest_is_a_damaged_cache(tmp_path: Path, bad: bytes) -> None:
 
 
 @BAD
-def test_a_bad_draft_and_a_bad_template_are_none(paths: Paths, tmp_path: Path, bad: bytes) -> None:
+def test_a_bad_draft_is_none(paths: Paths, bad: bytes) -> None:
     (private_folder(paths.home) / "draft.json").write_bytes(bad)
-    (tmp_path / "tokenizer_config.json").write_bytes(bad)
-    assert load_draft(paths) == Draft() and _template(tmp_path) == ""
+    assert load_draft(paths) == Draft()
