@@ -284,7 +284,11 @@ async def test_lines_that_cannot_be_are_answered_and_others_go_on(paths: Paths) 
         reader, writer = await asyncio.open_unix_connection(str(paths.socket(MODEL)))
         hot = b'{"type":"Generate","id":"1","dialog":[],"sampling":{"temperature":99}}\n'
         writer.write(hot + b'{"type":"\xff"}\n' + b"[" * 100_000 + b"\n" + b'{"type":"AskStatus","id":"2"}\n')
-        answers = [await reader.readline() for _ in range(5)]
+        answers: list[bytes] = []
+        while len(answers) < 5:
+            line = await reader.readline()
+            if b'"id":""' not in line or b"Failed" in line:  # what all terminals hear of the load is no answer
+                answers.append(line)
         assert b"temperature" in answers[0] and b'"id":"1"' in answers[0]
         assert all(b"Failed" in answer for answer in answers[:3])
         assert b"HostState" in answers[3] and b"Finished" in answers[4]
