@@ -185,6 +185,8 @@ async def test_bulk_on_a_selection_and_on_a_filter(tmp_path: Path) -> None:
         await it.pilot.press("space", "space", "space")
         await it.until(lambda: "3 selected" in it.shown())
         marked = set(screen.table.selected)
+        await it.pilot.press("t", *"mine", "enter")
+        await it.until(lambda: "Tags of 3 exchanges set." in it.shown())
         await it.pilot.press("y")
         await it.until(lambda: not screen.table.selected)
         assert {store(it).exchange(each).status for each in marked} == {Status.KEPT}

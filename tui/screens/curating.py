@@ -151,7 +151,8 @@ class Curating(Browsing[Exchange, Filter]):
         typed = await self.app.push_screen_wait(AskLine("Tags", " ".join(exchange.tags), hint=hint))
         if typed is not None:
             tags = tuple(dict.fromkeys(tag for word in typed.replace(",", " ").split() if (tag := word.lstrip("#"))))
-            await self.change("", lambda: self.store.set_tags(ids, tags), ids)
+            said = f"Tags of {_count(ids)} set." if len(ids) > 1 else ""
+            await self.change(said, lambda: self.store.set_tags(ids, tags), ids)
 
     async def _edited(self, title: str, text: str, above: str, *, empty: bool = False) -> str | None:
         context = render.clean(above[:4000])
