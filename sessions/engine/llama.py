@@ -27,7 +27,7 @@ from sessions.engine.packed import Packed
 from sessions.paths import Paths
 
 DENSE_LIMIT = 1 << 30
-SMALL = 1 << 18
+SMALL = 1 << 20
 """Below so many products, waking a second thread costs more than it gives."""
 ROPES = ("default", "linear", "llama3")
 

@@ -5,6 +5,7 @@ Reads the files itself, so that a swap costs what the disk costs. Knows nothing 
 
 from __future__ import annotations
 
+import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ def _in(dtype: torch.dtype, delta: Delta) -> Delta:
 
 def _finite(tensor: torch.Tensor) -> bool:
     """Whether all numbers are finite: their sum tells in one pass, unless it overflows."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite() or tensor.isfinite().all())
+    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
 
 
 def _linear(folder: Path, model: nn.Module, module: str) -> nn.Linear:
