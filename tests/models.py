@@ -113,12 +113,14 @@ def tiny_llama(
     tied: bool = False,
     spread: float = 0.08,
     dtype: str = "bfloat16",
+    endless: bool = False,
 ) -> Path:
     """Write a random Llama (config, safetensors, tokenizer) and return its folder.
 
     `tokenizer_dir` holds a tokenizer.json, such as the real Llama 2 one; without it `tiny_tokenizer` is
     used. `hidden` and `intermediate` should be multiples of 64, as 4-bit blocks are. `spread` is the
-    weights' standard deviation: large enough that greedy replies are not one token over and over.
+    weights' standard deviation: large enough that greedy replies are not one token over and over. An `endless` one
+    never ends a greedy reply: its logit of EOS is 0, and of hundreds of random ones some are above.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -139,7 +141,10 @@ def tiny_llama(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
+        model = LlamaForCausalLM(config).to(getattr(torch, dtype))
+        if endless:
+            model.lm_head.weight.data[config.eos_token_id] = 0
+        model.save_pretrained(folder)
     return folder
 
 

@@ -23,8 +23,8 @@ RESTORED = b"\x1b[?1049l"
 
 @pytest.fixture(scope="module")
 def rambling(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model with random weights, that greedily goes round in circles and never ends a reply by itself."""
-    return str(tiny_llama(tmp_path_factory.mktemp("model"), hidden=256, layers=16, context=2048))
+    """A model with random weights that never ends a reply by itself."""
+    return str(tiny_llama(tmp_path_factory.mktemp("model"), hidden=256, layers=16, context=2048, endless=True))
 
 
 def chatting(terminal: Terminal) -> None:
