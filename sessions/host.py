@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,8 +21,8 @@ from corpora.errors import LlamaTuiError
 from sessions.connection import Connection
 from sessions.engine.contract import Engine, Loader, Progress
 from sessions.errors import Failure, HostError, HostUnreachable
-from sessions.hosting import HostRecord, leave_record
 from sessions.paths import Paths
+from sessions.places import HostRecord, taken
 from sessions.protocol import PARKED, Closing, Event, HostState, LoadFailed, Loading, Ready, RunChanged
 from sessions.training.preflight import room_for
 from sessions.version import VERSION
@@ -60,10 +57,8 @@ class Host:
 
     async def serve(self, socket: Path) -> None:
         """Listen until ended by `shut_down` or idleness. Raises HostUnreachable where another host listens."""
-        with _owned(socket):
-            server = await asyncio.start_unix_server(self._connected, str(socket), limit=64 * 2**20)
-            await asyncio.to_thread(socket.chmod, 0o600)
-            leave_record(HostRecord(os.getpid(), str(self.paths.home), self.model, VERSION), socket)
+        with taken(socket, HostRecord(os.getpid(), str(self.paths.home), self.model, VERSION)) as bound:
+            server = await asyncio.start_unix_server(self._connected, sock=bound, limit=64 * 2**20)
             loading = asyncio.create_task(self._load())
             idle = asyncio.create_task(self._watch())
             try:
@@ -242,22 +237,6 @@ class Host:
         if self.engine.done() and not self.engine.exception():
             self.engine.result().close()
         self.thread.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _owned(socket: Path) -> Iterator[None]:
-    """Own a socket's place by a lock; whoever holds it may remove what a dead host left."""
-    with socket.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise HostUnreachable("Another host already listens here.") from error
-        socket.unlink(missing_ok=True)
-        try:
-            yield
-        finally:
-            socket.unlink(missing_ok=True)
-            socket.with_suffix(".json").unlink(missing_ok=True)
 
 
 async def _main(paths: Paths, model: str) -> None:

@@ -6,34 +6,21 @@ Knows sockets and processes; nothing of what is said over them beyond the shutdo
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import psutil
 
 from sessions import protocol
 from sessions.errors import HostUnreachable
-from sessions.paths import Paths, private_folder, private_open, write_atomic
+from sessions.paths import Paths, private_folder, private_open
+from sessions.places import HostRecord, records
 
 START_TIMEOUT = 20.0
 """Seconds until a started host must listen (it loads nothing before that)."""
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@dataclass(frozen=True, slots=True)
-class HostRecord:
-    """What a host leaves beside its socket, so that others find it."""
-
-    pid: int
-    home: str
-    model: str
-    version: str
 
 
 async def connect_or_start(paths: Paths, model: str, *, start: bool, limit: int) -> Connection:
@@ -55,24 +42,6 @@ async def end_idle_hosts(paths: Paths, model: str) -> list[str]:
         if record.model != model and record.home == str(paths.home) and not await _ask_to_end(record, socket):
             stayed.append(record.model)
     return stayed
-
-
-def records(paths: Paths) -> list[tuple[HostRecord, Path]]:
-    """Hosts of this runtime folder that live, each with its socket."""
-    found = []
-    for file in sorted(paths.runtime.glob("*.json")):
-        try:
-            record = HostRecord(**json.loads(file.read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            continue  # half written or of another version: its socket still decides
-        if psutil.pid_exists(record.pid):
-            found.append((record, file.with_suffix(".sock")))
-    return found
-
-
-def leave_record(record: HostRecord, socket: Path) -> None:
-    """Write the record beside the socket."""
-    write_atomic(socket.with_suffix(".json"), json.dumps(asdict(record)).encode())
 
 
 def log_path(paths: Paths) -> Path:

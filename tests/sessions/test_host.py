@@ -6,14 +6,16 @@ import asyncio
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from corpora.dialog import Finish, Message
+from sessions import places
 from sessions.client import Client
 from sessions.engine.fake import FakeEngine, loader
 from sessions.errors import AdapterNotFound, Failure, HostDied, HostError, HostUnreachable, ModelNotFound
-from sessions.paths import Paths
+from sessions.paths import Paths, write_atomic
 from sessions.protocol import (
     ENDINGS,
     Cancelled,
@@ -197,6 +199,20 @@ async def test_the_socket_is_private(paths: Paths) -> None:
     async with running_host(paths):
         assert stat.S_IMODE(paths.socket(MODEL).stat().st_mode) == 0o600
         assert stat.S_IMODE(paths.runtime.stat().st_mode) == 0o700
+
+
+async def test_whoever_finds_the_socket_finds_the_record(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    listening: list[bool] = []
+
+    def write(path: Path, content: bytes) -> None:
+        listening.append(path.with_suffix(".sock").exists())
+        write_atomic(path, content)
+
+    monkeypatch.setattr(places, "write_atomic", write)
+    async with running_host(paths):
+        assert listening == [False]
+        assert [record.model for record, _ in places.records(paths)] == [MODEL]
+    assert places.records(paths) == []
 
 
 async def test_a_line_that_is_no_command_is_answered(paths: Paths) -> None:

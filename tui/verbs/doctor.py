@@ -8,9 +8,9 @@ from __future__ import annotations
 from sessions.client import Client
 from sessions.doctor import Finding, examine
 from sessions.errors import HostError, SettingsError
-from sessions.hosting import records
 from sessions.models import default_model
 from sessions.paths import Paths
+from sessions.places import records
 from sessions.settings import Settings
 from tui.glance import size
 from tui.verbs.call import Call

@@ -13,7 +13,8 @@ from collections import deque
 from pathlib import Path
 
 from sessions.errors import HostIsOther, HostUnreachable, UsageError
-from sessions.hosting import log_path, records
+from sessions.hosting import log_path
+from sessions.places import records
 from sessions.protocol import HostState
 from tui.glance import size
 from tui.verbs.call import Call
