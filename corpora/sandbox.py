@@ -55,11 +55,22 @@ def compiled(source: str) -> jinja2.Template:
         raise OutOfBounds("it is nested too deeply") from error
 
 
+class TemplateFails(Exception):
+    """A template is a foreign program and may raise anything; `str` says what it was."""
+
+
 def render(source: str, messages: Sequence[Mapping[str, str]], named: Mapping[str, str], *, awaiting: bool) -> str:
     """The text of a dialog; `named` are the special tokens, `awaiting` asks for the head of the next reply.
 
-    Raises what a template raises: TemplateError, OutOfBounds, TypeError, … any Exception.
+    Raises TemplateFails, whatever the template raised.
     """
+    try:
+        return _rendered(source, messages, named, awaiting)
+    except Exception as error:
+        raise TemplateFails(" ".join(str(error).split())[:200].rstrip(".") or type(error).__name__) from error
+
+
+def _rendered(source: str, messages: Sequence[Mapping[str, str]], named: Mapping[str, str], awaiting: bool) -> str:
     template = compiled(source)
     with _timed():
         pieces = template.generate(

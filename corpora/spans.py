@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
+from typing import TypeVar
 
 from corpora.errors import UsageError
 
+T = TypeVar("T", int, float)
 NUMBERS = "200, >200, <=500 or 200..500"
 DATES = "2026-01, >=2026-01-15, 2025..2026-03, today or 7d"
 DAY = 86_400.0
@@ -20,62 +22,47 @@ _AGO = re.compile(r"(\d{1,4})([dwmy])")
 
 def numbers(key: str, values: Iterable[str]) -> tuple[int | None, int | None]:
     """The least and the most that all of the values allow. Raises UsageError for what is no number."""
-    least: int | None = None
-    most: int | None = None
-    for value in values:
-        low, high = _bounds(key, value)
-        least = low if least is None or (low is not None and low > least) else least
-        most = high if most is None or (high is not None and high < most) else most
-    return least, most
+
+    def period(text: str, value: str) -> tuple[int, int]:
+        number = _number(key, text, value)
+        return number, number + 1
+
+    least, end = _common(_span(value, period) for value in values)
+    return least, None if end is None else end - 1
 
 
 def dates(values: Iterable[str], now: float) -> tuple[float | None, float | None]:
     """From when (seconds since the epoch) to before when, in local time. Raises UsageError for what is no date."""
-    since: float | None = None
-    until: float | None = None
-    for value in values:
-        start, end = _span(value, now)
-        since = start if since is None or (start is not None and start > since) else since
-        until = end if until is None or (end is not None and end < until) else until
-    return since, until
+    return _common(_relative(value, now) or _span(value, _period) for value in values)
 
 
-def _bounds(key: str, value: str) -> tuple[int | None, int | None]:
+def _common(spans: Iterable[tuple[T | None, T | None]]) -> tuple[T | None, T | None]:
+    """What lies in all of the spans, from the first to before the second; None is no bound."""
+    starts, ends = zip((None, None), *spans, strict=True)
+    least = max((start for start in starts if start is not None), default=None)
+    return least, min((end for end in ends if end is not None), default=None)
+
+
+def _span(value: str, period: Callable[[str, str], tuple[T, T]]) -> tuple[T | None, T | None]:
+    """From where to before where `200`, `>200` or `200..500` goes; `period` gives that of a bare text."""
     first, last = _ends(value)
     if last is not None:
-        return _number(key, first, value), _number(key, last, value)
+        return period(first, value)[0], period(last, value)[1]
     sign, text = _signed(value)
-    number = _number(key, text, value)
-    bounds: dict[str, tuple[int | None, int | None]] = {
-        ">": (number + 1, None),
-        ">=": (number, None),
-        "<": (None, number - 1),
-        "<=": (None, number),
-    }
-    return bounds.get(sign, (number, number))
-
-
-def _number(key: str, text: str, value: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise UsageError(f"{key}:{value} holds no number.", remedy=f"For example {NUMBERS}.")
-    return int(text)
-
-
-def _span(value: str, now: float) -> tuple[float | None, float | None]:
-    if (relative := _relative(value, now)) is not None:
-        return relative
-    first, last = _ends(value)
-    if last is not None:
-        return _period(first, value)[0], _period(last, value)[1]
-    sign, text = _signed(value)
-    start, end = _period(text, value)
-    bounds: dict[str, tuple[float | None, float | None]] = {
+    start, end = period(text, value)
+    bounds: dict[str, tuple[T | None, T | None]] = {
         ">": (end, None),
         ">=": (start, None),
         "<": (None, start),
         "<=": (None, end),
     }
     return bounds.get(sign, (start, end))
+
+
+def _number(key: str, text: str, value: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise UsageError(f"{key}:{value} holds no number.", remedy=f"For example {NUMBERS}.")
+    return int(text)
 
 
 def _relative(value: str, now: float) -> tuple[float, float | None] | None:

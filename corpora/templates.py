@@ -263,33 +263,37 @@ def _is_llama(backend: Any) -> bool:
 
 def _own(template: str, named: Mapping[str, str]) -> Render:
     def render(said: Said, awaiting: bool) -> str:
-        from corpora import sandbox
+        from corpora.sandbox import TemplateFails
+        from corpora.sandbox import render as rendered
 
         try:
-            return sandbox.render(template, said, named, awaiting=awaiting)
-        except Exception as error:  # a foreign program may raise anything
-            raise _refused(
-                said, error, lambda kept: sandbox.render(template, kept, named, awaiting=awaiting)
-            ) from error
+            return rendered(template, said, named, awaiting=awaiting)
+        except TemplateFails as error:
+            if said[0]["role"] != "system":
+                raise _refused(str(error)) from error
+            try:
+                rendered(template, said[1:], named, awaiting=awaiting)
+            except TemplateFails:
+                raise _refused(str(error)) from error
+            raise _no_system(str(error)) from error
 
     return render
 
 
-def _refused(said: Said, error: Exception, render: Callable[[Said], str]) -> DialogError:
-    """What a refusal means: whether it is the system prompt is found out by leaving it away."""
-    why = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    what, remedy = f"The model's chat template refuses this dialog: {why}.", "Start a new chat, or use another model."
-    if said[0]["role"] == "system" and _renders(said[1:], render):
-        what = f"The model's chat template takes no system prompt: {why}."
-        remedy = "Clear the system prompt (/system clear), or say it in the prompt."
-    return DialogError(what, data="Nothing was sent or changed.", remedy=remedy)
+def _refused(why: str) -> DialogError:
+    return DialogError(
+        f"The model's chat template refuses this dialog: {why}.",
+        data="Nothing was sent or changed.",
+        remedy="Start a new chat, or use another model.",
+    )
 
 
-def _renders(said: Said, render: Callable[[Said], str]) -> bool:
-    try:
-        return bool(render(said))
-    except Exception:  # noqa: BLE001 - the question is whether it fails; the failure itself is told already
-        return False
+def _no_system(why: str) -> DialogError:
+    return DialogError(
+        f"The model's chat template takes no system prompt: {why}.",
+        data="Nothing was sent or changed.",
+        remedy="Clear the system prompt (/system clear), or say it in the prompt.",
+    )
 
 
 def _plain(named: Mapping[str, str]) -> Render:

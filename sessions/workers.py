@@ -71,8 +71,10 @@ class Workers:
             self._waiting = self._spawn()
 
     async def start(self, run: str) -> None:
-        """Give a run to the waiting worker, or to a new one. Raises RunError where one is under way."""
-        await self.settle()
+        """Give a run to the waiting worker, or to a new one; `settle` comes first.
+
+        Raises RunError where one is under way.
+        """
         await asyncio.to_thread(runs.state, self.paths, run)  # raises for a run that is not there
         if self._running:
             raise RunError(

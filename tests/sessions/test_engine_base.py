@@ -28,12 +28,9 @@ from sessions.protocol import Generate, Message, Sampling
 from sessions.settings import Settings
 from tests.models import tiny_llama
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 IDS = torch.arange(5, 37)[None]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ from tests.corpora.chat_templates import CHATML, GEMMA, LLAMA_3, QWEN2, Known
 from tests.hosts import MODEL, running_host
 from tests.models import byte_level_tokenizer, tiny_adapter, tiny_llama, tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=12)
 PROMPTS = ("What is the name of the cat?", "And the dog's?", "Count: 1 2 3")
 
@@ -48,11 +50,6 @@ MODELS = {
     "gpt_neox": CHATML,
     "bloom": Known("", ("<unk>", "<pad>"), "</s>", bos="<s>", eos="</s>"),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module", params=MODELS)

@@ -18,13 +18,10 @@ from sessions.paths import Paths
 from sessions.settings import Settings
 from tests.models import tiny_adapter, tiny_llama
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SHAPES = {"plain": {}, "grouped": {"kv_heads": 2}, "tied": {"tied": True}, "wide": {"hidden": 128, "heads": 2}}
 needs_kernel = pytest.mark.skipif(packed._kernel is None, reason="this CPU has no AVX512-BF16")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def opened(folder: Path, paths: Paths, dtype: torch.dtype) -> LocalEngine:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from corpora.store import Store
 from sessions.engine.base import load_base
@@ -18,16 +17,12 @@ from sessions.training import adapting, evaluation, runs, worker
 from sessions.training.recipe import Recipe
 from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 MODEL = Path(__file__).resolve().parents[2] / "sessions" / "demo" / "model" / "model.safetensors"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.skipif(not MODEL.exists(), reason="the demo model has not been made")

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from corpora.dataset import encode_rows, read_snapshot
 from corpora.dialog import Message
@@ -25,20 +24,13 @@ from tests.models import byte_level_tokenizer, tiny_model
 from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 BLOOM = Known("", ("<unk>", "<pad>"), "</s>", bos="<s>", eos="</s>")
 GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=48)
 FORMS = {"llama": CHATML, "bloom": BLOOM, "qwen2": CHATML}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -28,7 +27,7 @@ from sessions.training.watching import Watch
 from tests.models import tiny_llama
 from tests.sessions.training_help import FACTS
 
-pytestmark = [pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +38,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def base(folder: Path, paths: Paths) -> LoadedBase:
     return load_base(str(folder), paths, Settings(), lambda stage, fraction: None)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def examples(base: LoadedBase) -> list[Example]:

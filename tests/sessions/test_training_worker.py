@@ -24,18 +24,11 @@ from tests.models import tiny_llama
 from tests.sessions.training_help import FACTS, assigned, fill, keep, log_of, opened, prepared, spawn, wait_for, work
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 SHORT = Recipe(max_steps=8, evaluations=4, learning_rate=3e-3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 from textual.message import Message
 from textual.pilot import Pilot
 
+from corpora.dialog import Exchange
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
 from sessions.settings import Settings
@@ -35,6 +36,12 @@ class Driven:
     served: Served
     messages: list[Message] = field(default_factory=list)
     """The app's own messages as they were handled, in order."""
+
+    @property
+    def last(self) -> Exchange:
+        """The exchange that commands act on."""
+        assert self.app.chat.last is not None
+        return self.app.chat.last
 
     @property
     def chat(self) -> ChatScreen:

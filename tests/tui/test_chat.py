@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from pathlib import Path
 
 import pytest
 
 from corpora.dialog import Finish, Status
 from corpora.store import ImportedDialog, ImportedTurn, Store
-from sessions.engine.contract import Progress
-from sessions.engine.fake import FakeEngine, loader
-from sessions.errors import ModelNotFound, OutOfMemory
-from sessions.protocol import Generate
-from tests.tui.driving import Driven, driven, paths_in
+from sessions.engine.fake import FakeEngine
+from tests.tui.driving import driven, paths_in
 from tui.prompts import Draft, save_draft
 from tui.screens.chat_replying import Happened
 from tui.widgets.conversation import MOUNTED
@@ -23,11 +19,6 @@ from tui.widgets.inline_editor import InlineEditor
 
 OTHERS = ("你好，世界", "سلام، می‌خواهم", "👩‍💻🇮🇷 e\u0301", "[bold]not bold", "[/bold]", "<<x>> & <b>")
 CODES = "\x1b[31mred \x9b2J \x07 \u202eabc \x1b]52;c;aGk=\x07"
-
-
-def last(it: Driven):
-    assert it.app.chat.last is not None
-    return it.app.chat.last
 
 
 async def test_first_start_teaches(tmp_path: Path) -> None:
@@ -46,7 +37,7 @@ async def test_events_come_in_order_and_the_reply_is_stored(tmp_path: Path) -> N
         assert seen[:2] == ["Began", "Prefilled"]
         assert seen[2:-2] == ["Token"] * 5
         assert seen[-2:] == ["ColumnEnded", "Saved"]
-        stored = it.app.chat.store.exchange(last(it).id)
+        stored = it.app.chat.store.exchange(it.last.id)
         assert (stored.reply, stored.finish, stored.tokens) == ("base heard: one two three", Finish.EOS, 5)
 
 
@@ -54,14 +45,14 @@ async def test_events_come_in_order_and_the_reply_is_stored(tmp_path: Path) -> N
 async def test_any_script_is_stored_and_shown(tmp_path: Path, text: str) -> None:
     async with driven(tmp_path, FakeEngine(script=lambda request, adapter: request.dialog[-1].content)) as it:
         await it.ask(text)
-        assert (last(it).prompt, last(it).reply) == (text, text)
+        assert (it.last.prompt, it.last.reply) == (text, text)
         assert it.shown().count(text.split(maxsplit=1)[0].strip("*")) >= 2
 
 
 async def test_control_codes_reach_the_screen_as_pictures(tmp_path: Path) -> None:
     async with driven(tmp_path, FakeEngine(script=lambda request, adapter: CODES), size=(100, 30)) as it:
         await it.ask(CODES)
-        assert last(it).reply == CODES.strip()
+        assert it.last.reply == CODES.strip()
         shown = it.shown()
         assert "␛[31mred" in shown and "⟨9B⟩" in shown and "⟨RLO⟩" in shown
         assert not any(code in shown for code in "\x1b\x9b\x07\u202e")
@@ -74,16 +65,16 @@ async def test_keep_reject_defer_undo(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         await it.ask("hello")
         await it.pilot.press("ctrl+k")
-        await it.until(lambda: last(it).status is Status.KEPT)
+        await it.until(lambda: it.last.status is Status.KEPT)
         await it.until(lambda: "✓ kept" in it.shown() and "1 kept" in it.shown())
         await it.pilot.press("ctrl+x")
-        await it.until(lambda: last(it).status is Status.REJECTED)
+        await it.until(lambda: it.last.status is Status.REJECTED)
         await it.say("/defer")
-        await it.until(lambda: last(it).status is Status.DEFERRED)
+        await it.until(lambda: it.last.status is Status.DEFERRED)
         await it.pilot.press("ctrl+z")
-        await it.until(lambda: last(it).status is Status.REJECTED)
+        await it.until(lambda: it.last.status is Status.REJECTED)
         await it.pilot.press("ctrl+x")
-        await it.until(lambda: last(it).status is Status.PENDING)
+        await it.until(lambda: it.last.status is Status.PENDING)
 
 
 async def test_nothing_to_keep_yet_is_said(tmp_path: Path) -> None:
@@ -102,9 +93,9 @@ async def test_correct_in_place(tmp_path: Path) -> None:
         assert area.text == "base heard: hello"
         area.text = "[/INST] is a tag.\nSecond line."
         await it.pilot.press("ctrl+s")
-        await it.until(lambda: last(it).corrected)
-        assert (last(it).reply, last(it).original) == ("[/INST] is a tag.\nSecond line.", "base heard: hello")
-        assert last(it).status is Status.KEPT
+        await it.until(lambda: it.last.corrected)
+        assert (it.last.reply, it.last.original) == ("[/INST] is a tag.\nSecond line.", "base heard: hello")
+        assert it.last.status is Status.KEPT
         await it.until(lambda: "✎ corrected" in it.shown() and it.chat.prompt.has_focus)
         assert len(it.app.chat.store.preferences()) == 1
         assert "tokens ·" not in it.shown()
@@ -117,21 +108,21 @@ async def test_leaving_the_editor_changes_nothing(tmp_path: Path) -> None:
         await it.until(lambda: it.chat.editor is not None and it.chat.query_one(InlineEditor).area.has_focus)
         await it.pilot.press("x", "ctrl+k", "escape")
         await it.until(lambda: it.chat.editor is None)
-        assert not last(it).corrected and last(it).status is Status.PENDING
+        assert not it.last.corrected and it.last.status is Status.PENDING
 
 
 async def test_retry_makes_versions_and_arrows_walk_them(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         await it.ask("hello")
-        first = last(it).id
+        first = it.last.id
         await it.pilot.press("ctrl+r")
-        await it.until(lambda: last(it).id != first and it.chat.live is None)
+        await it.until(lambda: it.last.id != first and it.chat.live is None)
         await it.until(lambda: "‹ 2/2 ›" in it.shown())
         await it.pilot.press("left")
-        await it.until(lambda: last(it).id == first)
+        await it.until(lambda: it.last.id == first)
         await it.until(lambda: "‹ 1/2 ›" in it.shown())
         await it.pilot.press("right")
-        await it.until(lambda: last(it).id != first)
+        await it.until(lambda: it.last.id != first)
         assert len(it.chat.conversation.views) == 1
 
 
@@ -174,8 +165,8 @@ async def test_stop_keeps_what_has_come(tmp_path: Path) -> None:
         await it.until(lambda: it.chat.live is not None and it.chat.live.tokens > 3)
         await it.pilot.press("escape")
         await it.until(lambda: not it.app.chat.busy and it.chat.live is None)
-        assert last(it).finish is Finish.STOPPED
-        assert last(it).reply.startswith("base heard: word")
+        assert it.last.finish is Finish.STOPPED
+        assert it.last.reply.startswith("base heard: word")
         assert "stopped" in it.shown()
         await it.ask("again")
 
@@ -193,72 +184,10 @@ async def test_ctrl_c_stops_first_and_leaves_second(tmp_path: Path) -> None:
         await it.until(lambda: it.app.return_code == 0)
 
 
-async def test_a_prompt_waits_for_the_model_and_says_so(tmp_path: Path) -> None:
-    loaded = threading.Event()
-
-    def load(progress: Progress) -> FakeEngine:
-        progress("Reading weights", 0.4)
-        loaded.wait(10)
-        return FakeEngine()
-
-    async with driven(tmp_path, load=load) as it:
-        await it.say("hello")
-        await it.until(lambda: "waiting for the model: reading weights 40%" in it.shown())
-        assert it.app.chat.last is not None and it.app.chat.last.prompt == "hello"
-        loaded.set()
-        await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
-
-
-async def test_the_pace_of_a_reply_is_shown_and_told_by_status(tmp_path: Path) -> None:
-    async with driven(tmp_path, size=(120, 30)) as it:
-        await it.ask("hello")
-        await it.until(lambda: "first token" in it.shown())
-        await it.say("/status")
-        await it.until(lambda: "last reply first token" in it.shown() and "not compiled" in it.shown())
-
-
-async def test_status_before_the_first_reply_says_none_yet(tmp_path: Path) -> None:
-    async with driven(tmp_path, size=(120, 30)) as it:
-        await it.say("/status")
-        await it.until(lambda: "last reply none yet" in it.shown())
-
-
 async def test_a_stop_text_is_told_in_quotes(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         await it.say("/set stop the")
         await it.until(lambda: 'stop: "the", from the next reply on.' in it.shown())
-
-
-async def test_a_prompt_to_a_parked_model_waits_and_says_why(tmp_path: Path) -> None:
-    async with driven(tmp_path, size=(120, 30)) as it:
-        await it.until(lambda: it.app.model is not None)
-        await it.served.host._park()
-        await it.until(lambda: "Parked until the run is done" in it.shown())
-        await it.say("hello")
-        await it.until(lambda: "waiting for the model: parked until the run is done" in it.shown())
-        await it.served.host._unpark()
-        await it.until(lambda: last(it).reply == "base heard: hello" and it.chat.live is None)
-        assert "arked" not in it.shown()
-
-
-async def test_a_model_that_cannot_be_loaded_is_told_with_the_remedy(tmp_path: Path) -> None:
-    engine = FakeEngine()
-    error = ModelNotFound("There is no model [x].", data="Nothing is lost.", remedy="Use `demo`.")
-    async with driven(tmp_path, engine, load=loader(engine, error=error), size=(100, 30)) as it:
-        await it.until(lambda: "There is no model [x]." in it.shown() and "Use `demo`." in it.shown())
-
-
-async def test_an_engine_error_is_shown_and_the_prompt_unlocks(tmp_path: Path) -> None:
-    engine = FakeEngine()
-    async with driven(tmp_path, engine, size=(100, 30)) as it:
-        engine.error = OutOfMemory("No memory [/INST].", data="Saved.", remedy="Close something.")
-        await it.ask("hello")
-        shown = it.shown()
-        assert "No memory [/INST]." in shown and "Saved." in shown and "Close something." in shown
-        assert last(it).finish is Finish.FAILED
-        engine.error = None
-        await it.pilot.press("ctrl+r")
-        await it.until(lambda: last(it).reply == "base heard: hello")
 
 
 async def test_tags_are_refused_and_may_be_sent_anyway(tmp_path: Path) -> None:
@@ -269,7 +198,7 @@ async def test_tags_are_refused_and_may_be_sent_anyway(tmp_path: Path) -> None:
         assert it.app.chat.branch == ()
         await it.pilot.press("ctrl+t")
         await it.until(lambda: it.app.chat.last is not None and it.app.chat.last.reply != "")
-        assert last(it).tags_allowed and "[/INST]" in last(it).reply
+        assert it.last.tags_allowed and "[/INST]" in it.last.reply
         await it.until(lambda: not it.chat.query("#refusal"))
 
 
@@ -283,42 +212,10 @@ async def test_another_text_takes_a_refusal_away(tmp_path: Path) -> None:
         assert it.app.chat.branch == ()
 
 
-async def test_the_host_dies_in_the_middle_of_a_reply(tmp_path: Path) -> None:
-    async with driven(tmp_path, FakeEngine(pause=0.01), size=(100, 30)) as it:
-        await it.say("word " * 500)
-        await it.until(lambda: it.chat.live is not None and it.chat.live.tokens > 3)
-        it.served.host.shut_down("It was ended.")
-        await it.until(lambda: not it.app.chat.busy and it.chat.live is None)
-        assert last(it).finish is Finish.FAILED and last(it).reply
-        await it.until(lambda: "ended" in it.shown())
-        it.chat.prompt.put("still typing")
-        assert "still typing" in it.chat.prompt.text
-
-
-async def test_cut_exchanges_are_said(tmp_path: Path) -> None:
-    from sessions.engine.contract import Step
-    from sessions.protocol import Prefilled
-
-    class Cutting(FakeEngine):
-        def generate(self, request: Generate, stopped):
-            for step in super().generate(request, stopped):
-                yield cut(step)
-
-    def cut(step: Step) -> Step:
-        if isinstance(step, Prefilled):
-            return Prefilled(id=step.id, prompt_tokens=1900, dropped_exchanges=2, context=2048)
-        return step
-
-    async with driven(tmp_path, Cutting(), size=(100, 30)) as it:
-        await it.ask("hello")
-        assert "oldest 2 exchanges no longer fit" in it.shown()
-        assert "/2,048" in it.shown()
-
-
 async def test_drafts_survive_a_crash(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         await it.ask("hello")
-        id = last(it).id
+        id = it.last.id
         it.chat.prompt.put("half a thou")
         await it.until((it.app.workspace.paths.home / "draft.json").exists)
         await asyncio.sleep(0.6)
@@ -404,5 +301,5 @@ async def test_history_goes_on_with_a_chat(tmp_path: Path) -> None:
         await it.pilot.press(*"llamas")
         await it.until(lambda: "about goats" not in it.shown() and "about llamas" in it.shown())
         await it.pilot.press("enter")
-        await it.until(lambda: bool(it.app.chat.branch) and last(it).prompt == "about llamas")
+        await it.until(lambda: bool(it.app.chat.branch) and it.last.prompt == "about llamas")
         await it.until(lambda: "base heard: about llamas" in it.shown())
