@@ -21,6 +21,14 @@ WEIGHTS = "adapter_model.safetensors"
 CARD = "README.md"
 MAX_CONFIG = 1 << 20
 MAX_HEADER = 100 << 20
+METHODS = {
+    "LORA": "LoRA",
+    "IA3": "IA3",
+    "PROMPT_TUNING": "prompt tuning",
+    "P_TUNING": "P-tuning",
+    "PREFIX_TUNING": "prefix tuning",
+}
+"""PEFT's names of what chat can use, and how people write them."""
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -33,6 +41,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     base_model_name_or_path: str | None = None
     target_modules: list[str] | str | None = None
     use_dora: bool = False
+
+    @property
+    def method(self) -> str:
+        """How it was made, as people write it."""
+        return "DoRA" if self.use_dora else METHODS[self.peft_type]
 
 
 def check(folder: Path) -> Config:
@@ -53,7 +66,7 @@ def check(folder: Path) -> Config:
 
 
 def read_config(folder: Path) -> Config:
-    """adapter_config.json; raises AdapterDamaged where it is missing or no LoRA's."""
+    """adapter_config.json; raises AdapterDamaged where it is missing or of a method that cannot be used."""
     path = folder / CONFIG
     try:
         if path.stat().st_size > MAX_CONFIG:
@@ -61,8 +74,8 @@ def read_config(folder: Path) -> Config:
         config = msgspec.json.decode(path.read_bytes(), type=Config)
     except (OSError, *UNREADABLE) as error:
         raise _damaged(folder, f"{CONFIG} cannot be read ({error})") from error
-    if config.peft_type != "LORA":
-        raise _damaged(folder, f"it is of type {config.peft_type!r}, and only LoRA adapters can be used")
+    if config.peft_type not in METHODS:
+        raise _damaged(folder, f"it is of type {config.peft_type!r}; what can be used is {', '.join(METHODS.values())}")
     return config
 
 

@@ -15,7 +15,9 @@ from corpora.dialog import Message, Verdict, Vote
 from corpora.errors import UsageError
 from corpora.store import Store
 from sessions.client import Client
-from sessions.protocol import AnyEvent, ColumnEnded, Sampling, Token
+from sessions.protocol import AnyEvent, ColumnEnded, Prefilled, Sampling, Token
+
+IN_TURN = "Written in turn: virtual tokens before a prompt cannot share a batch with other replies."
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Comparison:
     replies: list[str] = field(default_factory=list)
     ended: list[ColumnEnded | None] = field(default_factory=list)
     vote: Vote | None = None
+    in_turn: bool = False
+    """Not all columns could share a batch; those that cannot are written one after the other."""
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.adapters) <= 4:
@@ -51,6 +55,8 @@ class Comparison:
             match event:
                 case Token(text=text, column=column):
                     self.replies[column] += text
+                case Prefilled(columns=columns) if columns:
+                    self.in_turn = True
                 case ColumnEnded(column=column):
                     self.ended[column] = event
             yield event

@@ -39,6 +39,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
     rows: int = 0
     seen: tuple[str, ...] = ()
+    method: str = ""
     rank: int = 0
     loss: float | None = None
     held_out: float | None = None
@@ -112,7 +113,8 @@ def model_card(lineage: Lineage) -> str:
         ("continues", lineage.parent),
         ("rows", str(lineage.rows)),
         ("steps", str(lineage.steps)),
-        ("rank", str(lineage.rank)),
+        ("method", lineage.method),
+        ("rank", str(lineage.rank or "")),
         ("training loss", _figure(lineage.loss)),
         ("held-out loss", _figure(lineage.held_out)),
         *((f"loss on {score.subset} rows: base, parent, this", _scored(score)) for score in lineage.scores),

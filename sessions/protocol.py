@@ -174,13 +174,17 @@ class LoadFailed(Event, frozen=True, tag=True, kw_only=True):
 
 
 class Prefilled(Event, frozen=True, tag=True, kw_only=True):
-    """The prompt is read: how long it is, how much of it was reused, what was cut from the front."""
+    """The prompt is read: how long it is, how much of it was reused, what was cut from the front.
+
+    `columns` are those that are written now, where others are written before or after them; else it is empty.
+    """
 
     prompt_tokens: int
     reused_tokens: int = 0
     dropped_exchanges: int = 0
     context: int = 0
     seconds: float = 0.0
+    columns: tuple[int, ...] = ()
 
 
 class Token(Event, frozen=True, tag=True, kw_only=True):

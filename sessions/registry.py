@@ -158,6 +158,7 @@ class Registry:
         known = msgspec.structs.replace(
             lineage,
             digest=adapter_folder.digest(staged),
+            method=config.method,
             rank=lineage.rank or config.r,
             created=lineage.created or time.time(),
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sessions.engine.lora import Adapter
+from sessions.engine.adapter import Adapter
 
 MOST = 8
 MOST_BYTES = 4 << 30

@@ -37,8 +37,9 @@ class Engine(Protocol):
         ...
 
     def generate(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
-        """Replies to one request: `Prefilled` once, `Token`s, one `ColumnEnded` for each column.
+        """Replies to one request: `Prefilled`, `Token`s, one `ColumnEnded` for each column.
 
+        Columns that cannot share a batch are written in turn, each turn beginning with a `Prefilled` of its own.
         `stopped` is asked before every token; when it says True the columns end with Finish.STOPPED.
         Adapters that are not resident are loaded first. Raises PromptTooLong, OutOfMemory, AdapterError.
         """

@@ -11,17 +11,21 @@ from dataclasses import dataclass, field
 import torch
 
 from corpora.dialog import Finish
+from sessions.engine.adapter import Lead
 from sessions.engine.forward import Forward
 from sessions.engine.kv import KvStore, Row
 from sessions.engine.sampling import Sampler
 
 CHUNK = 512
+VIRTUAL = -1
+"""Stands for a place that no id made; no vocabulary has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is read; `reused` of its ids were held already."""
+    """The prompt is read: `length` ids, `reused` of them held already."""
 
+    length: int
     reused: int
 
 
@@ -46,6 +50,7 @@ class Job:
     """What to decode: each row's key and sampler, the ids of the prompt, and when to end.
 
     Who reads the steps ends a column by putting it into `halted`, right after its `Drawn`.
+    The places of a `lead` stand at the front of `ids` as `VIRTUAL`.
     """
 
     keys: list[str]
@@ -55,6 +60,7 @@ class Job:
     ends: frozenset[int]
     stopped: Callable[[], bool]
     narrow: Callable[[int], None]
+    lead: Lead | None = None
     halted: set[int] = field(default_factory=set)
 
 
@@ -62,7 +68,7 @@ def decode(job: Job, forward: Forward, kv: KvStore) -> Iterator[Started | Drawn 
     """Steps of one job: `Started`, then `Drawn`s, and one `Ended` for each column."""
     rows, reused = kv.open(job.keys, job.ids)
     logits = _prefill(job, forward, rows, reused)
-    yield Started(reused)
+    yield Started(len(job.ids), reused)
     alive = list(range(len(rows)))
     if logits is None:
         yield from (Ended(column, Finish.STOPPED) for column in alive)
@@ -88,6 +94,11 @@ def decode(job: Job, forward: Forward, kv: KvStore) -> Iterator[Started | Drawn 
 def _prefill(job: Job, forward: Forward, rows: list[Row], reused: int) -> torch.Tensor | None:
     """Compute what is new, in pieces; the logits after the last id, or None when stopped."""
     logits = None
+    if job.lead is not None and not reused:
+        forward.place(job.lead)
+        reused = job.lead.tokens
+        for row in rows:
+            row.ids += job.ids[:reused]
     for start in range(reused, len(job.ids), CHUNK):
         if job.stopped():
             return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class FakeEngine:
     """Answers by `script(request, adapter)`, a word at a time, `pause` seconds between words.
 
     `error` is raised instead of a reply; `known` are adapters that can be loaded (None: all); `room` are the
-    bytes that are free for training (None: enough). What was asked of it stands in `requests`.
+    bytes that are free for training (None: enough). `alone` are adapters that no batch takes together with
+    others. What was asked of it stands in `requests`.
     """
 
     script: Callable[[Generate, str], str] = echo
@@ -38,6 +39,7 @@ class FakeEngine:
     error: Exception | None = None
     known: Sequence[str] | None = None
     room: int | None = None
+    alone: Sequence[str] = ()
     info: ModelInfo = INFO
     requests: list[Generate] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
@@ -70,32 +72,42 @@ class FakeEngine:
         for adapter in request.adapters:
             if adapter != BASE:
                 self.load_adapter(adapter)
-        yield Prefilled(id=request.id, prompt_tokens=prompt_tokens, context=self.info.context)
-        yield from self._stream(request, stopped)
+        turns = self._turns(request)
+        for columns in turns:
+            told = columns if len(turns) > 1 else ()
+            yield Prefilled(id=request.id, prompt_tokens=prompt_tokens, context=self.info.context, columns=told)
+            yield from self._stream(request, columns, stopped)
 
-    def _stream(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
+    def _turns(self, request: Generate) -> list[tuple[int, ...]]:
+        together: dict[str, list[int]] = {}
+        for column, adapter in enumerate(request.adapters):
+            together.setdefault(adapter if adapter in self.alone else "", []).append(column)
+        return [tuple(columns) for columns in together.values()]
+
+    def _stream(self, request: Generate, columns: Sequence[int], stopped: Callable[[], bool]) -> Iterator[Step]:
         started = time.monotonic()
-        words = [re.findall(r"\S+\s*|\s+", self._said(request, adapter)) for adapter in request.adapters]
-        given = [min(len(column), request.sampling.max_new_tokens) for column in words]
-        for place in range(max(given, default=0)):
+        words = {column: re.findall(r"\S+\s*|\s+", self._said(request, request.adapters[column])) for column in columns}
+        given = {column: min(len(said), request.sampling.max_new_tokens) for column, said in words.items()}
+        for place in range(max(given.values(), default=0)):
             if stopped():
-                yield from self._ends(request, [min(place, count) for count in given], started, Finish.STOPPED)
+                cut = {column: min(place, count) for column, count in given.items()}
+                yield from self._ends(request, cut, started, Finish.STOPPED)
                 return
-            for column in range(len(words)):
+            for column in columns:
                 if place < given[column]:
                     yield Token(id=request.id, text=words[column][place], column=column)
             time.sleep(self.pause)
-        cut = any(count < len(column) for count, column in zip(given, words, strict=True))
-        yield from self._ends(request, given, started, Finish.LENGTH if cut else Finish.EOS)
+        whole = all(given[column] == len(said) for column, said in words.items())
+        yield from self._ends(request, given, started, Finish.EOS if whole else Finish.LENGTH)
 
     def _said(self, request: Generate, adapter: str) -> str:
         """The script up to the first stop text."""
         stops = Stops(request.sampling.stop)
         return stops.push(self.script(request, adapter)) + stops.finish()
 
-    def _ends(self, request: Generate, given: Sequence[int], started: float, finish: Finish) -> Iterator[Step]:
+    def _ends(self, request: Generate, given: Mapping[int, int], started: float, finish: Finish) -> Iterator[Step]:
         seconds = time.monotonic() - started
-        for column, count in enumerate(given):
+        for column, count in given.items():
             yield ColumnEnded(id=request.id, column=column, finish=finish, tokens=count, seconds=seconds)
 
     def share_base(self, folder: Path) -> Path | None:

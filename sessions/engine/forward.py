@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
+from sessions.engine.adapter import Lead
 from sessions.engine.kv import KvStore
 
 
@@ -42,10 +43,17 @@ class Forward:
         logits: torch.Tensor = out.logits[:, -1]
         return logits
 
-    def apart(self, ids: tuple[int, ...]) -> torch.Tensor:
+    @torch.inference_mode()
+    def place(self, lead: Lead) -> None:
+        """Put virtual tokens into the first places of the empty window."""
+        lead.place(self.model, self.kv)
+
+    def apart(self, ids: tuple[int, ...], lead: Lead | None = None) -> torch.Tensor:
         """Logits of one row after some ids, [vocabulary]; the chat's keys and values stay."""
-        scratch = KvStore(len(self.kv.layers), len(ids), rows=1)
+        scratch = KvStore(len(self.kv.layers), len(ids) + (lead.tokens if lead else 0), rows=1)
         scratch.open([""], [0])
         step = None if self.step is None else self.step.on(scratch)
         beside = Forward(self.model, scratch, self.device, step)
+        if lead is not None:
+            beside.place(lead)
         return beside(torch.tensor([ids], device=self.device))[0]

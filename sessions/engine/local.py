@@ -5,77 +5,38 @@ Knows nothing of sockets or screens; all calls come from one thread.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import torch
 
-from corpora.dialog import Finish
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
-from sessions.engine import llama, lora, share
+from sessions.engine import llama, share
+from sessions.engine.adapter import Adapter, damaged, stamp
 from sessions.engine.adapters import Residents
 from sessions.engine.base import LoadedBase, move
+from sessions.engine.columns import Column, Timer, turns
 from sessions.engine.contract import Progress, Step
-from sessions.engine.decoding import Drawn, Ended, Job, Started, decode
+from sessions.engine.decoding import VIRTUAL, Job, Started, decode
 from sessions.engine.detokenize import Detokenizer
 from sessions.engine.errors import free_memory, memory_errors
 from sessions.engine.forward import Forward
 from sessions.engine.graphs import GraphStep
 from sessions.engine.kv import ROWS, KvStore
 from sessions.engine.llama import LlamaStep
-from sessions.engine.lora import Adapter
+from sessions.engine.reading import read
 from sessions.engine.sampling import Sampler
 from sessions.engine.stopping import Stops
 from sessions.errors import AdapterMismatch, LlamaTuiError, OutOfMemory, PromptTooLong, UsageError
 from sessions.models import hub_name
 from sessions.paths import Paths
-from sessions.protocol import BASE, AdapterLoaded, ColumnEnded, Generate, ModelInfo, Prefilled, Token
+from sessions.protocol import BASE, AdapterLoaded, Generate, ModelInfo, Prefilled
 from sessions.registry import Registry
 
 PROBE = (3, 4)
 LOUD = 64.0
-
-
-@dataclass(slots=True)
-class Column:
-    """One reply as it grows."""
-
-    words: Detokenizer
-    stops: Stops
-    tokens: int = 0
-    untold: int = 0
-    began: float = field(default_factory=time.monotonic)
-
-    def push(self, token: int) -> str:
-        """The text that is settled with one more id."""
-        self.tokens += 1
-        self.untold += 1
-        return self.stops.push(self.words.push(token))
-
-    def finish(self) -> str:
-        """The text that was still held."""
-        return self.stops.push(self.words.finish()) + self.stops.finish()
-
-    def token(self, request: str, index: int, text: str) -> Token:
-        """The event for settled text, with all ids since the last one."""
-        told, self.untold = self.untold, 0
-        return Token(id=request, text=text, column=index, tokens=told)
-
-
-@dataclass(slots=True)
-class Timer:
-    """Seconds since it was made."""
-
-    began: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds so far."""
-        return time.monotonic() - self.began
 
 
 class LocalEngine:
@@ -130,10 +91,10 @@ class LocalEngine:
             return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
         folder = self._folder(adapter)
         held = self._residents.get(adapter)
-        if held is not None and held.stamp == lora.stamp(folder):
+        if held is not None and held.stamp == stamp(folder):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
-            fresh = lora.read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
+            fresh = read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
             self._residents.wrap(fresh)
             self._probe(fresh, folder)
             self._residents.add(fresh)
@@ -159,40 +120,58 @@ class LocalEngine:
             self._plain = self._forward.apart(PROBE)
         for strength in (1.0, LOUD):
             self._residents.activate([(fresh, strength)])
-            tuned = self._forward.apart(PROBE)
+            tuned = self._forward.apart(PROBE, fresh.lead)
             if strength == 1.0 and not tuned.isfinite().all():
-                raise lora.damaged(folder, "the model computes no finite numbers with it")
+                raise damaged(folder, "the model computes no finite numbers with it")
             if not torch.equal(self._plain, tuned) or fresh.empty:
                 return
-        raise lora.damaged(folder, "it changes nothing although its weights are not zero")
+        raise damaged(folder, "it changes nothing although its weights are not zero")
 
     def generate(self, request: Generate, stopped: Callable[[], bool]) -> Iterator[Step]:
         """Replies to one request (`contract.Engine.generate`)."""
         timer = Timer()
-        fitted = self._fit(request)
-        job = self._job(request, fitted.ids, stopped)
-        columns = [Column(Detokenizer(self.base.words), Stops(request.sampling.stop)) for _ in request.adapters]
+        mix = self._mix(request)
+        fitted = self._fit(request, max(_places(adapter) for adapter, _ in mix))
+        columns = [
+            Column(index, Detokenizer(self.base.words), Stops(request.sampling.stop)) for index in range(len(mix))
+        ]
         try:
             with memory_errors("writing a reply", "What was written so far is kept."):
-                for step in decode(job, self._forward, self._kv):
-                    if isinstance(step, Started):
-                        yield self._prefilled(request, fitted, step, timer)
-                        timer = Timer()
-                    else:
-                        yield from _events(request, columns[step.column], step, timer)
-                        if columns[step.column].stops.found:
-                            job.halted.add(step.column)
+                for places in turns(mix):
+                    job = self._job(request, fitted.ids, [mix[place] for place in places], stopped)
+                    yield from self._turn(request, fitted, job, [columns[place] for place in places], timer)
+                    timer = Timer()
         except Exception as error:
             if isinstance(error, OutOfMemory):
                 self._forget()
-            yield from _held(request, columns)
+            for column in columns:
+                yield from column.held(request.id)
             raise
 
-    def _fit(self, request: Generate) -> Fitted:
+    def _mix(self, request: Generate) -> list[tuple[Adapter | None, float]]:
+        if not 1 <= len(request.adapters) <= ROWS:
+            raise UsageError(f"One to {ROWS} replies can be written side by side, not {len(request.adapters)}.")
+        return [self._adapter(name, request.strength) for name in request.adapters]
+
+    def _turn(self, request: Generate, fitted: Fitted, job: Job, columns: list[Column], timer: Timer) -> Iterator[Step]:
+        """The events of the columns that are written together."""
+        for step in decode(job, self._forward, self._kv):
+            if isinstance(step, Started):
+                told = tuple(column.index for column in columns) if len(columns) < len(request.adapters) else ()
+                yield self._prefilled(request, fitted, step, timer, told)
+                timer = Timer()
+                continue
+            column = columns[step.column]
+            yield from column.hear(request.id, step, timer)
+            if column.stops.found:
+                job.halted.add(step.column)
+
+    def _fit(self, request: Generate, places: int) -> Fitted:
+        """The prompt's ids, `places` being taken already."""
         context = self.base.info.context
         room = min(request.sampling.max_new_tokens, max(context // 4, 1))
         try:
-            return fit_prompt(request.dialog, self.base.words.vocabulary, context - room)
+            return fit_prompt(request.dialog, self.base.words.vocabulary, context - room - places)
         except DialogTooLong as error:
             raise PromptTooLong(
                 f"The prompt does not fit: {error.what} The model looks at {context} tokens, "
@@ -201,14 +180,15 @@ class LocalEngine:
                 remedy="Shorten the prompt or the system prompt, or lower max_new_tokens.",
             ) from error
 
-    def _job(self, request: Generate, ids: list[int], stopped: Callable[[], bool]) -> Job:
-        if not 1 <= len(request.adapters) <= ROWS:
-            raise UsageError(f"One to {ROWS} replies can be written side by side, not {len(request.adapters)}.")
-        mix = [self._adapter(name, request.strength) for name in request.adapters]
+    def _job(
+        self, request: Generate, said: list[int], mix: list[tuple[Adapter | None, float]], stopped: Callable[[], bool]
+    ) -> Job:
         self._residents.activate(mix)
         size = int(self.base.model.config.vocab_size)
         # The end of earlier replies stands in the prompt; penalized, it would keep replies from ending.
-        seen = [token for token in ids if token not in self.base.words.special]
+        seen = [token for token in said if token not in self.base.words.special]
+        lead = mix[0][0].lead if mix[0][0] is not None else None
+        ids = [*[VIRTUAL] * _places(mix[0][0]), *said]
         return Job(
             keys=[f"{adapter.digest}*{strength}" if adapter else BASE for adapter, strength in mix],
             samplers=[Sampler(request.sampling, seen, size, self.base.device) for _ in mix],
@@ -217,22 +197,33 @@ class LocalEngine:
             ends=self.base.words.ends,
             stopped=stopped,
             narrow=lambda column: self._residents.activate([mix[column]]),
+            lead=lead,
         )
 
     def _adapter(self, name: str, strength: float) -> tuple[Adapter | None, float]:
         if name == BASE or strength == 0:
             return None, 0.0
         self.load_adapter(name)
-        return self._residents.get(name), strength
+        adapter = self._residents.get(name)
+        if adapter is not None and adapter.lead is not None and strength != 1:
+            raise UsageError(
+                f"{name} puts virtual tokens before the prompt: they are there or not, without a strength between.",
+                data="Nothing was sent; the prompt is still there.",
+                remedy="Set the strength to 1, or to 0 for the base.",
+            )
+        return adapter, strength
 
-    def _prefilled(self, request: Generate, fitted: Fitted, step: Started, timer: Timer) -> Prefilled:
+    def _prefilled(
+        self, request: Generate, fitted: Fitted, step: Started, timer: Timer, columns: tuple[int, ...]
+    ) -> Prefilled:
         return Prefilled(
             id=request.id,
-            prompt_tokens=len(fitted.ids),
+            prompt_tokens=step.length,
             reused_tokens=step.reused,
             dropped_exchanges=fitted.dropped_exchanges,
             context=self.base.info.context,
             seconds=timer.seconds,
+            columns=columns,
         )
 
     def share_base(self, folder: Path) -> Path | None:
@@ -281,18 +272,6 @@ class LocalEngine:
         free_memory()
 
 
-def _events(request: Generate, column: Column, step: Drawn | Ended, timer: Timer) -> Iterator[Step]:
-    text = column.push(step.token) if isinstance(step, Drawn) else column.finish()
-    if text:
-        yield column.token(request.id, step.column, text)
-    if isinstance(step, Ended):
-        finish = Finish.EOS if column.stops.found else step.finish
-        yield ColumnEnded(id=request.id, finish=finish, column=step.column, tokens=column.tokens, seconds=timer.seconds)
-
-
-def _held(request: Generate, columns: list[Column]) -> Iterator[Step]:
-    """What was held back in case more would come."""
-    for index, column in enumerate(columns):
-        text = column.finish()
-        if text:
-            yield column.token(request.id, index, text)
+def _places(adapter: Adapter | None) -> int:
+    """How many places the adapter's virtual tokens take."""
+    return adapter.lead.tokens if adapter is not None and adapter.lead is not None else 0

@@ -22,6 +22,7 @@ from corpora.files import sync_folder
 from corpora.store import Store
 from corpora.templates import template_of
 from sessions.errors import (
+    AdapterMismatch,
     DiskFull,
     Failure,
     LlamaTuiError,
@@ -33,6 +34,7 @@ from sessions.errors import (
 )
 from sessions.model_words import tokenizer_of
 from sessions.paths import Paths, private_folder, write_atomic
+from sessions.protocol import BASE
 from sessions.registry import Registry, checked_adapter
 from sessions.training import events, variants
 from sessions.training import recipe as recipes
@@ -219,8 +221,19 @@ def read_recipe(folder: Path) -> Recipe:
 def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: str | None) -> tuple[str, Snapshot]:
     registry = Registry(paths)
     start = registry.current(checked_adapter(adapter)) if parent is None else registry.resolve(parent)
+    _check_continuable(registry, start)
     seen = registry.seen(start)
     return start, take_snapshot(store, seen=seen, replay=recipe.replay, seed=recipe.seed)
+
+
+def _check_continuable(registry: Registry, start: str) -> None:
+    method = "LoRA" if start == BASE else registry.lineage(start).method
+    if method not in ("", "LoRA", "DoRA"):
+        raise AdapterMismatch(
+            f"{start} was made by {method}, which a run cannot continue.",
+            data="No run was started; the adapter is as it was.",
+            remedy="Train under another name: it starts from the base.",
+        )
 
 
 def _check_something_new(snapshot: Snapshot, parent: str, model: str) -> None:

@@ -11,10 +11,10 @@ import torch
 
 from corpora.llama2 import encode_prompt
 from sessions import lineage
+from sessions.engine.adapter import Adapter, Delta
 from sessions.engine.adapters import Residents
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
-from sessions.engine.lora import Adapter, Delta
 from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound
 from sessions.paths import Paths
 from sessions.protocol import BASE
@@ -144,7 +144,7 @@ def test_a_layer_whose_rows_come_as_one_computes_the_same() -> None:
     model = torch.nn.ModuleDict({"linear": linear})
     residents = Residents(model)
     delta = Delta(torch.randn(2, 8, generator=source), torch.randn(6, 2, generator=source), 0.5)
-    adapter = Adapter("mine/v1", "1", {"linear": delta}, (0, 0))
+    adapter = Adapter("mine/v1", "1", (0, 0), {"linear": delta})
     residents.add(adapter)
     residents.activate([(None, 0.0), (adapter, 1.0), (None, 0.0)])
     x = torch.randn(3, 5, 8, generator=source)

@@ -138,7 +138,7 @@ def test_rename_keeps_parents(registry: Registry) -> None:
         registry.rename("ours", "other")
 
 
-@pytest.mark.parametrize("harm", ["cut", "no weights", "no config", "bad config", "no lineage", "not lora", "header"])
+@pytest.mark.parametrize("harm", ["cut", "no weights", "no config", "bad config", "no lineage", "not ours", "header"])
 def test_damage_is_told_and_never_listed(registry: Registry, harm: str) -> None:
     publish(registry), publish(registry)
     folder = registry.paths.adapter("mine", 2)
@@ -154,8 +154,8 @@ def test_damage_is_told_and_never_listed(registry: Registry, harm: str) -> None:
             (folder / CONFIG).write_text("[" * 100_000)
         case "no lineage":
             (folder / "lineage.json").unlink()
-        case "not lora":
-            (folder / CONFIG).write_text('{"peft_type": "IA3"}')
+        case "not ours":
+            (folder / CONFIG).write_text('{"peft_type": "LOHA"}')
         case "header":
             (folder / WEIGHTS).write_bytes(b"\xff" * 8 + weights[8:])
     assert [lineage.version for lineage in registry.versions("mine")] == [1]

@@ -12,7 +12,7 @@ import pytest
 
 from corpora.dataset import read_snapshot, row_key
 from corpora.dialog import Finish, Status
-from sessions.errors import Failure, NothingToTrain, RunError, UsageError
+from sessions.errors import AdapterMismatch, Failure, NothingToTrain, RunError, UsageError
 from sessions.paths import Paths
 from sessions.registry import Lineage, Registry
 from sessions.training import events, runs
@@ -94,6 +94,19 @@ def test_what_was_taught_is_replayed_and_what_is_new_is_new(paths: Paths, run: s
     assert (shown.new_rows, shown.replayed_rows, shown.parent) == (2, 2, "mine/v1")
     assert len(read_snapshot(paths.run(second) / runs.SNAPSHOT).rows) == 7
     assert runs.state(paths, again).created.parent == "base"
+
+
+def test_what_no_run_can_continue_is_told_before(paths: Paths) -> None:
+    registry = Registry(paths)
+    staged = fill_folder(registry.stage("soft"))
+    (staged / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}')
+    assert registry.publish(staged, Lineage(adapter="soft", version=0, parent="base", base_model="demo")) == "soft/v1"
+    with opened(paths) as store:
+        keep(store)
+        with pytest.raises(AdapterMismatch, match="made by prefix tuning"):
+            runs.prepare(paths, store, model="demo", adapter="soft", recipe=Recipe())
+        assert runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())
+    assert [state.created.adapter for state in runs.states(paths) if state.created] == ["mine"]
 
 
 def test_nothing_kept_is_told_and_leaves_no_run(paths: Paths) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from corpora.dialog import Vote
@@ -123,6 +124,26 @@ async def test_stop_keeps_what_has_come(tmp_path: Path) -> None:
         await it.pilot.press("escape")
         await it.until(lambda: not screen.busy and "stopped" in it.shown())
         await it.until(lambda: "Which is better?" in it.shown())
+
+
+async def test_columns_that_come_in_turn_say_so(tmp_path: Path) -> None:
+    worlds.fill_adapters(paths_in(tmp_path))
+    may = threading.Event()
+
+    def slow(request: Generate, adapter: str) -> str:
+        if adapter == BASE:
+            may.wait(10)
+        return f"{adapter} " * 20
+
+    async with driven(tmp_path, FakeEngine(script=slow, alone=[SECOND]), size=(120, 40)) as it:
+        screen = await open_compare(it)
+        screen.question.put("Go on")
+        await it.pilot.press("enter")
+        await it.until(lambda: "comes next" in it.shown() and "Written in turn: virtual tokens" in it.shown())
+        assert "comes next" in str(screen.heads[1].content) and "comes next" not in str(screen.heads[0].content)
+        may.set()
+        await it.until(lambda: not screen.busy and "They were written in turn. Which is better?" in it.shown())
+        assert "comes next" not in it.shown() and "mine/v2 mine/v2" in it.shown()
 
 
 async def test_an_error_is_shown_in_the_columns_and_cannot_be_voted_on(tmp_path: Path) -> None:

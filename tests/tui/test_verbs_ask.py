@@ -176,6 +176,15 @@ def test_prompts_of_a_file(run: Caller, host: FakeEngine, tmp_path: Path) -> Non
     assert [each["prompt"] for each in found["comparisons"]] == ["one", "plain two", "{not json}"]
 
 
+def test_replies_that_cannot_share_a_batch_say_so(run: Caller, host: FakeEngine) -> None:
+    publish(run.paths), publish(run.paths)
+    assert "in turn" not in run("--model", "fake", "compare", "hello", "-b", "mine").err
+    host.alone = ["mine/v1"]
+    done = run("--model", "fake", "compare", "hello", "-b", "mine")
+    assert "mine/v1 heard: hello" in done.out and "base heard: hello" in done.out
+    assert "(Written in turn: virtual tokens" in done.err and "in turn" not in done.out
+
+
 def test_compare_refuses_what_makes_no_sense(run: Caller, host: FakeEngine, tmp_path: Path) -> None:
     assert run("--model", "fake", "compare", "hello").code == 2  # no adapter yet
     publish(run.paths)

@@ -16,7 +16,7 @@ from textual.widgets import Select, Static
 
 from corpora.dialog import Exchange, Vote
 from corpora.errors import LlamaTuiError
-from sessions.comparing import Comparison
+from sessions.comparing import IN_TURN, Comparison
 from sessions.errors import Failure
 from sessions.protocol import BASE, AnyEvent, ColumnEnded, Failed, Prefilled, Token
 from tui import render
@@ -239,8 +239,8 @@ class CompareScreen(ModeScreen):
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Prefilled(dropped_exchanges=dropped) if dropped:
-                self._say(f"The prompt is long: the oldest {dropped} exchanges were left out.")
+            case Prefilled():
+                self._prefilled(event)
             case Token(text=text, column=column, tokens=tokens):
                 self.columns[column].reply.feed(text)
                 self.heads[column].count(tokens)
@@ -251,6 +251,15 @@ class CompareScreen(ModeScreen):
                 self.heads[column].end(event)
             case Failed(failure=failure):
                 self._fail(failure)
+
+    def _prefilled(self, event: Prefilled) -> None:
+        if event.columns:
+            for place, head in enumerate(self.heads):
+                if self.comparison is not None and self.comparison.ended[place] is None:
+                    head.wait(place not in event.columns)
+            self._say(f"{IN_TURN} escape stops them.")
+        if event.dropped_exchanges:
+            self._say(f"The prompt is long: the oldest {event.dropped_exchanges} exchanges were left out.")
 
     def _fail(self, failure: Failure, column: int | None = None) -> None:
         self._failed = True
@@ -265,6 +274,7 @@ class CompareScreen(ModeScreen):
             same = comparison.replies[0].strip() == comparison.replies[1].strip()
             self._say(
                 ("The replies are identical. " if same else "")
+                + ("They were written in turn. " if comparison.in_turn else "")
                 + "Which is better?  ← left · → right · t tie · x both bad"
             )
         self.refresh_bindings()

@@ -26,6 +26,7 @@ class Version:
     base_model: str
     rows: int
     steps: int
+    method: str
     rank: int
     loss: float | None
     held_out: float | None
@@ -138,6 +139,7 @@ def _version(lineage: Lineage, current: bool) -> Version:
         base_model=lineage.base_model,
         rows=lineage.rows,
         steps=lineage.steps,
+        method=lineage.method,
         rank=lineage.rank,
         loss=lineage.loss,
         held_out=lineage.held_out,
@@ -176,7 +178,8 @@ def _facts(call: Call, lineage: Lineage) -> list[tuple[str, str]]:
         ("run", lineage.run),
         ("rows", str(lineage.rows)),
         ("steps", str(lineage.steps)),
-        ("rank", str(lineage.rank)),
+        ("method", lineage.method),
+        ("rank", str(lineage.rank or "")),
         ("loss", _figure(lineage.loss)),
         ("held out", _figure(lineage.held_out)),
         ("scores", " · ".join(scores)),

@@ -49,6 +49,11 @@ class ColumnHead(Static):
         self._tokens, self._first, self._told = 0, 0.0, ""
         self.draw()
 
+    def wait(self, waits: bool) -> None:
+        """Whether another column is written before this one."""
+        self._told = "comes next" if waits else "…"
+        self.draw()
+
     def count(self, tokens: int) -> None:
         """More tokens have come."""
         self._first = self._first or time.monotonic()

@@ -207,6 +207,7 @@ def _facts(lineage: Lineage) -> list[Content]:
         "continues": lineage.parent,
         "base model": lineage.base_model,
         "learned from": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
+        "method": lineage.method,
         "rank": str(lineage.rank or ""),
         "loss": f"{lineage.loss:.4f}" if lineage.loss is not None else "",
         "held out": f"{lineage.held_out:.4f}" if lineage.held_out is not None else "",
