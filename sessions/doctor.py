@@ -21,6 +21,7 @@ import psutil
 from corpora.dialog import Status
 from corpora.store import Store
 from sessions import models
+from sessions.disks import network_kind
 from sessions.errors import LlamaTuiError
 from sessions.paths import APP, Paths
 from sessions.registry import Registry
@@ -34,7 +35,6 @@ SOCKET_LIMIT = 107
 """Bytes of a Unix socket's path that Linux takes."""
 LLAMA_7B_CHAT, LLAMA_7B_TRAIN = 5 * GB, 9 * GB
 """GPU memory that Llama-2-7b takes in 4 bit: for chat with a full context; with a run beside it."""
-NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "fuse.sshfs")
 
 Judgement: TypeAlias = Literal["good", "note", "bad"]
 
@@ -189,8 +189,8 @@ def _disk(subject: Subject) -> Iterator[Finding]:
     for name, path in (("data home", subject.paths.home), ("cache", subject.paths.cache)):
         place = _existing(path)
         free = shutil.disk_usage(place).free
-        kind = _disk_kind(place)
-        says = f"{path}: {_gb(free)} free" + (f", on {kind}" if kind in NETWORK_DISKS else "")
+        kind = network_kind(place)
+        says = f"{path}: {_gb(free)} free" + (f", on {kind}" if kind else "")
         if not os.access(place, os.W_OK):
             yield Finding(name, "bad", f"{path} cannot be written", "Give another folder with --home.")
         elif free < ROOM:
@@ -344,11 +344,6 @@ def _group_limit() -> float:
         return float(Path("/sys/fs/cgroup/memory.max").read_text())
     except (OSError, ValueError):
         return float("inf")
-
-
-def _disk_kind(path: Path) -> str:
-    mounts = [part for part in psutil.disk_partitions(all=True) if path.resolve().is_relative_to(part.mountpoint)]
-    return max(mounts, key=lambda part: len(part.mountpoint)).fstype if mounts else ""
 
 
 def _existing(path: Path) -> Path:

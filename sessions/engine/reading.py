@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import nn
 
 from sessions.adapter_folder import CONFIG, WEIGHTS, read_config
+from sessions.disks import network_kind
 from sessions.engine import ia3, leads, lora
 from sessions.engine.adapter import Adapter, Delta, Lead, damaged, stamp
 from sessions.engine.arena import Arena, digest
@@ -28,15 +29,28 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
     """
     seen, method, raw = stamp(folder), read_config(folder).peft_type, (folder / CONFIG).read_bytes()
     try:
-        tensors = load_file(folder / WEIGHTS, device=str(device))
+        tensors, weights = _opened(folder, seen[0], device)
     except (SafetensorError, OSError) as error:
         raise damaged(folder, f"its weights cannot be read ({error})") from error
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(_digest, folder, seen[0], raw)
+        told = pool.submit(lambda: digest((*weights.chunks(), raw.hex())))
         deltas, lead = _content(folder, method, raw, tensors, model)
         _check_finite(folder, tensors.items())
         computing = {module: delta.to(dtype) for module, delta in deltas.items()}
         return Adapter(name, told.result(), seen, computing, lead)
+
+
+def _opened(folder: Path, size: int, device: torch.device) -> tuple[dict[str, torch.Tensor], Arena]:
+    """The tensors and the file's bytes, mapped; read where another machine may take the file away.
+
+    A mapped page of a file that is gone ends the process (SIGBUS), and no `except` sees it.
+    """
+    path = folder / WEIGHTS
+    if not network_kind(folder):
+        return load_file(path, device=str(device)), Arena.mapped(path, size)
+    data = bytearray(path.read_bytes())
+    tensors = {name: tensor.to(device) for name, tensor in load(bytes(data)).items()}
+    return tensors, Arena(torch.frombuffer(data, dtype=torch.uint8))
 
 
 def _content(
@@ -60,7 +74,3 @@ def _check_finite(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> 
 def _finite(tensor: torch.Tensor) -> bool:
     """Whether all numbers are finite: their sum tells in one pass, unless it overflows."""
     return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
-
-
-def _digest(folder: Path, size: int, raw: bytes) -> str:
-    return digest((*Arena.mapped(folder / WEIGHTS, size).chunks(), raw.hex()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import msgspec
@@ -122,6 +123,19 @@ def test_a_dora_without_its_magnitudes_is_damaged(engine: LocalEngine, folder: P
 def test_an_untrained_adapter_is_the_base(engine: LocalEngine, folder: Path, paths: Paths) -> None:
     tiny_adapter(paths.adapter("new", 1), folder, size=0.0)
     assert text_of(run(engine, ask("Hello", adapters=("new/v1",)))) == text_of(run(engine, ask("Hello")))
+
+
+def test_an_adapter_on_a_network_disk_outlives_its_file(
+    engine: LocalEngine, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = engine.load_adapter("mine/v1").digest
+    engine._residents.clear()
+    monkeypatch.setattr("sessions.engine.reading.network_kind", lambda folder: "nfs4")
+    assert engine.load_adapter("mine/v1").digest == local
+    engine._residents.activate([(engine._residents.get("mine/v1"), 1.0)])
+    before = engine._forward.apart((3, 4))
+    os.truncate(paths.adapter("mine", 1) / "adapter_model.safetensors", 0)
+    assert torch.equal(engine._forward.apart((3, 4)), before)
 
 
 def test_a_changed_adapter_is_read_again(engine: LocalEngine, folder: Path, paths: Paths) -> None:
