@@ -6,6 +6,7 @@ A name is `owner/name`, with `:split` behind it where another than `train` is wa
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
@@ -40,7 +41,7 @@ def push(rows: Iterator[dict[str, Any]], name: str, *, private: bool = True) -> 
         Dataset.from_list(given).push_to_hub(name, private=private)
     except Exception as error:
         raise CorpusError(
-            f"{name} could not be written to the hub: {_first_line(error)}.",
+            f"{name} could not be written to the hub: {_reason(error)}.",
             data="The corpus itself is unharmed.",
             remedy="Log in with `hf auth login`, and check the name and the network.",
         ) from error
@@ -55,11 +56,17 @@ def _rows(name: str) -> Iterator[dict[str, Any]]:
         yield from load_dataset(repository, split=split or "train", streaming=True)
     except Exception as error:
         raise ImportRefused(
-            f"{name} could not be read from the hub: {_first_line(error)}.",
+            f"{name} could not be read from the hub: {_reason(error)}.",
             data="Rows before that came in.",
             remedy="Check the name, the network and, for a gated one, `hf auth login`.",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """In a person's words where no line goes there; else the first line of what the library says."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, (ConnectionError, TimeoutError, socket.gaierror)):
+            return "it cannot be reached from here"
+        below = below.__cause__ or below.__context__
     return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")

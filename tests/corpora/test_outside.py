@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +59,22 @@ def test_a_data_set_that_is_not_there_is_said(store: Store, hub: Hub) -> None:
         import_files(store, [Path("jane/none")])
     with pytest.raises(ImportRefused, match="not a file"):
         import_files(store, [Path("jane/rows.json")])
+
+
+def test_a_hub_out_of_reach_is_said_in_words(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        try:
+            raise socket.gaierror(-2, "Name or service not known")
+        except OSError as error:
+            raise RuntimeError("[Errno -2] Name or service not known") from error
+
+    import_files(store, [Path("jane/rows")])
+    for name in ("load_dataset", "push_to_hub"):
+        monkeypatch.setattr(hub, name, unreachable)
+    with pytest.raises(ImportRefused, match="read from the hub: it cannot be reached from here"):
+        import_files(store, [Path("jane/rows")])
+    with pytest.raises(CorpusError, match="written to the hub: it cannot be reached from here"):
+        push_to_hub(store, "jane/mine", "alpaca")
 
 
 def test_what_is_kept_goes_up_private(store: Store, hub: Hub) -> None:

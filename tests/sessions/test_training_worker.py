@@ -13,6 +13,7 @@ import torch
 
 from sessions.engine import share
 from sessions.engine.base import load_base
+from sessions.engine.local import LocalEngine
 from sessions.paths import Paths
 from sessions.registry import Registry
 from sessions.settings import Settings
@@ -20,7 +21,7 @@ from sessions.training import adapting, checkpoints, events, runs, worker
 from sessions.training.events import HeldOut, Planned, Sampled, Scored, Stepped, Warned, WorkerStarted
 from sessions.training.recipe import Recipe
 from sessions.training.session import Session
-from tests.models import tiny_llama
+from tests.models import tiny_adapter, tiny_llama
 from tests.sessions.training_help import FACTS, assigned, fill, keep, log_of, opened, prepared, spawn, wait_for, work
 
 pytestmark = [
@@ -109,6 +110,17 @@ def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path)
     assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in old)
     assert first.published is not None
     assert Registry(paths).seen("mine/v2") >= set(Registry(paths).lineage("mine/v1").seen)
+
+
+def test_a_run_goes_on_with_a_dora_as_one(paths: Paths, model: Path) -> None:
+    kept_facts(paths)
+    tiny_adapter(paths.adapter("mine", 1), model, dora=True, size=0.01)
+    found = done(paths, prepared(paths, model, SHORT))
+    assert found.phase == "finished", found.failure
+    assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
+    assert Registry(paths).lineage("mine/v2").method == "DoRA"
+    engine = LocalEngine(load_base(str(model), paths, Settings(), lambda *_: None), paths)
+    assert engine.load_adapter("mine/v2").digest
 
 
 def test_held_out_rows_are_measured_and_not_trained(paths: Paths, model: Path) -> None:
