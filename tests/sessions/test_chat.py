@@ -119,13 +119,19 @@ async def test_a_partial_reply_is_on_disk_while_it_is_written(paths: Paths, monk
 
 async def test_a_screen_that_goes_away_leaves_what_had_come(paths: Paths) -> None:
     store = open_store(paths)
+    heard: asyncio.Queue[ChatEvent] = asyncio.Queue()
+
+    async def hear(chat: Chat) -> None:
+        async for event in chat.send("go on"):
+            await heard.put(event)
+
     async with running_host(paths, FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002)):
         client = Client(paths, MODEL, start=False)
         chat = Chat(store, client)
-        task = asyncio.create_task(said(chat.send("go on")))
-        while not chat.branch:
-            await asyncio.sleep(0.005)
-        await asyncio.sleep(0.1)
+        task = asyncio.create_task(hear(chat))
+        for _ in range(3):
+            while not isinstance(await heard.get(), Token):
+                pass
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await client.close()

@@ -164,10 +164,11 @@ async def test_two_terminals_share_one_host(paths: Paths) -> None:
 
 
 async def test_an_idle_host_ends_by_itself(paths: Paths) -> None:
-    async with running_host(paths, keep_alive=0.3) as served:
+    async with running_host(paths) as served:
         client = Client(paths, MODEL, start=False)
         await client.connect()
-        await asyncio.sleep(0.8)
+        served.host.keep_alive = 0.1
+        await asyncio.sleep(0.6)
         assert not served.task.done()
         await client.close()
         await asyncio.wait_for(served.task, 10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from corpora.dialog import Finish, Status
 from corpora.store import ImportedDialog, ImportedTurn, Store
 from sessions.engine.fake import FakeEngine
 from tests.tui.driving import driven, paths_in
-from tui.prompts import Draft, save_draft
+from tui.prompts import Draft, load_draft, save_draft
 from tui.screens.chat_replying import Happened
 from tui.widgets.conversation import MOUNTED
 from tui.widgets.exchange import ExchangeView
@@ -217,9 +216,8 @@ async def test_drafts_survive_a_crash(tmp_path: Path) -> None:
         await it.ask("hello")
         id = it.last.id
         it.chat.prompt.put("half a thou")
-        await it.until((it.app.workspace.paths.home / "draft.json").exists)
-        await asyncio.sleep(0.6)
         paths = it.app.workspace.paths
+        await it.until(lambda: load_draft(paths) == Draft("half a thou"))
         assert it.chat.draft() == Draft("half a thou")
     async with driven(tmp_path) as it:
         await it.until(lambda: it.chat.prompt.text == "half a thou")

@@ -105,7 +105,7 @@ async def test_a_correction_is_edited_in_place(paths: Paths, monkeypatch: pytest
         await prompt.until(lambda: prompt.session.chat.last.corrected)
         assert prompt.session.chat.last.reply == "base heard: hello, friend"
         await prompt.type("/correct\r")
-        await asyncio.sleep(0.05)
+        await prompt.until(lambda: prompt.session.surface._editing.app.is_running)
         await prompt.type("\x15\x03\x03")  # emptied, then left: nothing changes
         await prompt.until(lambda: prompt.session.surface._session.app.is_running)
         assert prompt.session.chat.last.reply == "base heard: hello, friend"
@@ -160,7 +160,7 @@ async def test_a_run_beside_the_chat(paths: Paths, capsys: pytest.CaptureFixture
 async def test_a_prompt_with_tags_is_asked_about(paths: Paths) -> None:
     async with prompting(paths) as prompt:
         await prompt.type("say [/INST]\r")
-        await asyncio.sleep(0.05)
+        await prompt.until(lambda: prompt.session.surface._editing.app.is_running)
         await prompt.type("y\r")
         await prompt.until(lambda: prompt.session.chat.last and not prompt.session.chat.busy)
         assert prompt.session.chat.last.tags_allowed
