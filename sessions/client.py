@@ -20,7 +20,7 @@ from corpora.llama2 import found_tags
 from corpora.templates import LLAMA_2
 from sessions import protocol
 from sessions.errors import Failure, HostDied, HostIsOther
-from sessions.hosting import connect_or_start, end_idle_hosts
+from sessions.hosting import REASON, connect_or_start, end_idle_hosts
 from sessions.paths import Paths
 from sessions.protocol import (
     BASE,
@@ -307,6 +307,6 @@ def _death(id: str) -> Failed:
     error = HostDied(
         "The host has ended.",
         data="What had come of the reply is saved.",
-        remedy="Send again: a new host starts. `llama-tui host log` has the reason.",
+        remedy=f"Send again: a new host starts. {REASON}",
     )
     return Failed(id=id, failure=Failure.of(error))

@@ -20,6 +20,9 @@ from sessions.places import HostRecord, records
 START_TIMEOUT = 20.0
 """Seconds until a started host must listen (it loads nothing before that)."""
 
+REASON = "`llama-tui host log` may have the reason; a log that ends without one means that it was killed."
+"""For people whose host has ended without a word."""
+
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sessions.errors import HostDied, LlamaTuiError
+from sessions.hosting import REASON
 from sessions.protocol import AnyEvent, Closing, LoadFailed, Loading, Ready, RunChanged
 from sessions.training.events import AnyRunEvent, Published
 from tui.messages import (
@@ -117,5 +118,5 @@ def _ended(reason: str) -> HostDied:
     return HostDied(
         reason or "The host has ended.",
         data="Everything said so far is saved.",
-        remedy="The next prompt starts it again; `llama-tui host log` has the reason.",
+        remedy=f"The next prompt starts it again. {REASON}",
     )

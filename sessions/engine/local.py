@@ -176,7 +176,7 @@ class LocalEngine:
             raise PromptTooLong(
                 f"The prompt does not fit: {error.what} The model looks at {context} tokens, "
                 f"{room} of them kept for the reply.",
-                data="Nothing was sent; the prompt is still there.",
+                data="Nothing was sent; the prompt is kept.",
                 remedy="Shorten the prompt or the system prompt, or lower max_new_tokens.",
             ) from error
 
@@ -208,7 +208,7 @@ class LocalEngine:
         if adapter is not None and adapter.lead is not None and strength != 1:
             raise UsageError(
                 f"{name} puts virtual tokens before the prompt: they are there or not, without a strength between.",
-                data="Nothing was sent; the prompt is still there.",
+                data="Nothing was sent; the prompt is kept.",
                 remedy="Set the strength to 1, or to 0 for the base.",
             )
         return adapter, strength

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from msgspec import structs
+
 from corpora.dialog import Finish
 from sessions.engine.contract import Progress
-from sessions.engine.fake import FakeEngine, loader
+from sessions.engine.fake import INFO, FakeEngine, loader
 from sessions.errors import ModelNotFound, OutOfMemory
 from sessions.protocol import Generate
 from tests.tui.driving import driven
@@ -35,6 +37,18 @@ async def test_the_pace_of_a_reply_is_shown_and_told_by_status(tmp_path: Path) -
         await it.until(lambda: "first token" in it.shown())
         await it.say("/status")
         await it.until(lambda: "last reply first token" in it.shown() and "not compiled" in it.shown())
+
+
+async def test_a_prompt_that_does_not_fit_is_there_to_be_shortened(tmp_path: Path) -> None:
+    engine = FakeEngine(info=structs.replace(INFO, context=4))
+    async with driven(tmp_path, engine, size=(100, 30)) as it:
+        await it.say("one two three four five")
+        await it.until(lambda: "The prompt has 5 tokens; the model reads 4." in it.shown())
+        await it.until(lambda: it.chat.prompt.text == "one two three four five")
+        assert "tries again" not in it.shown() and it.last.finish is Finish.FAILED
+        it.chat.prompt.put("one two")
+        await it.pilot.press("enter")
+        await it.until(lambda: it.last.reply == "base heard: one two" and it.chat.live is None)
 
 
 async def test_status_before_the_first_reply_says_none_yet(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from sessions.client import Client
-from sessions.engine.fake import FakeEngine
+from sessions.engine.fake import FakeEngine, loader
+from sessions.errors import ModelNotFound
 from sessions.hosting import log_path
-from sessions.paths import private_folder
+from sessions.paths import Paths, private_folder
+from tests.hosts import host_in_thread
 from tests.tui.calling import FORBIDDEN, HOSTILE, Caller
 
 
@@ -45,6 +47,19 @@ def test_log(run: Caller) -> None:
     assert done.out.count("\n") == 3 and "line 99" in done.out and not any(code in done.out for code in FORBIDDEN)
     assert len(run("host", "log", "--json", "--lines", "2").document["lines"]) == 2
     assert run("host", "log", "--lines", "0").code == 2
+
+
+def test_an_empty_log_says_what_that_means(run: Caller) -> None:
+    private_folder(run.paths.logs)
+    log_path(run.paths).touch()
+    done = run("host", "log")
+    assert done.code == 0 and not done.out and "is empty: a host that ended without a word there was killed" in done.err
+
+
+def test_doctor_with_a_host_that_has_no_model(run: Caller, paths: Paths) -> None:
+    with host_in_thread(paths, load=loader(FakeEngine(), error=ModelNotFound("There is no model."))):
+        found = {each["name"]: each for each in run("doctor", "--json").document}
+    assert found["host"]["judgement"] == "note" and "the model is not loaded" in found["host"]["says"]
 
 
 def test_doctor_with_a_host(run: Caller, host: FakeEngine) -> None:

@@ -52,5 +52,7 @@ async def _host(paths: Paths, model: str) -> Finding:
         return Finding("host", "note", error.what, error.remedy)
     finally:
         await client.close()
-    says = f"{model}, up {duration(state.uptime)}, {size(state.memory)}; the base is {state.sharing}"
-    return Finding("host", "good", says)
+    about = f"{model}, up {duration(state.uptime)}, {size(state.memory)}"
+    if state.ready is None:
+        return Finding("host", "note", f"{about}; the model is not loaded", "`llama-tui host log` may have the reason.")
+    return Finding("host", "good", f"{about}; the base is {state.sharing}")

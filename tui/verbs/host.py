@@ -87,6 +87,9 @@ def log(call: Call) -> int:
     except FileNotFoundError:
         lines = []
         call.output.note(f"There is no log yet at {path}.")
+    else:
+        if not lines:
+            call.output.note(f"{path} is empty: a host that ended without a word there was killed.")
     if call.output.json:
         call.output.document({"path": str(path), "lines": lines})
     for line in lines:

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from corpora.dialog import Exchange, Finish, Status
-from sessions.errors import Failure
+from sessions.errors import Failure, PromptTooLong
 from tui import render
 from tui.widgets.error_panel import ErrorPanel
 from tui.widgets.reply import Reply
@@ -85,7 +85,8 @@ class ExchangeView(Vertical):
         self.live, self.exchange, self.waiting = False, exchange, ""
         self._reply.finish()
         if failure is not None:
-            self.mount(ErrorPanel(failure, "ctrl+r tries again", classes="failure"), before=".meta")
+            keys = "" if failure.kind == PromptTooLong.__name__ else "ctrl+r tries again"
+            self.mount(ErrorPanel(failure, keys, classes="failure"), before=".meta")
         self._settle()
 
     def show(self, exchange: Exchange) -> None:

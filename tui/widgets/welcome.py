@@ -47,7 +47,7 @@ def _step(number: str, text: str, key: str) -> Content:
 
 def _about(model: str) -> list[Content]:
     if model != DEMO:
-        return [Content.styled(render.line(f"{model} answers."), "dim")] if model else []
+        return [Content.styled(render.line(f"The model is {model}."), "dim")] if model else []
     return [
         Content(""),
         Content.styled("demo is a tiny model that shows the loop; it knows this program and little else.", "dim"),
