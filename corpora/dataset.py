@@ -19,6 +19,7 @@ from corpora.files import written_whole
 from corpora.llama2 import encode_examples, fit_example
 from corpora.store import Store
 from corpora.store.rows import clean
+from corpora.store.values import folded
 from corpora.tokens import Tokenizer
 
 BATCH = 500
@@ -72,6 +73,20 @@ def take_snapshot(store: Store, *, seen: Collection[str] = (), replay: float = 1
     return snapshot_of(
         replace(row, replay=row.key in known) for row in rows if row.key not in known or row.key in again
     )
+
+
+def contradictions(rows: Iterable[Row]) -> int:
+    """Prompts to which the rows teach different replies after the same words; case and blanks do not count."""
+    taught: dict[int, int] = {}
+    against: set[int] = set()
+    for row in rows:
+        said = 0
+        for message in row.dialog:
+            before, text = said, folded(message.content)
+            said = hash((before, message.role, text))
+            if message.role == "assistant" and message.kept and taught.setdefault(before, said) != said:
+                against.add(before)
+    return len(against)
 
 
 def snapshot_of(rows: Iterable[Row]) -> Snapshot:

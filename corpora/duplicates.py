@@ -15,7 +15,7 @@ from rapidfuzz import fuzz
 
 from corpora.dialog import Exchange, Status
 from corpora.findings import Finding, Fix, Kind
-from corpora.store.values import content_key
+from corpora.store.values import content_key, folded
 
 SKETCH = 6
 SHARED = 2
@@ -38,8 +38,8 @@ class Duplicates:
     def look(self, exchange: Exchange) -> Iterator[Finding]:
         """Findings on an exchange against those before it."""
         before = self._before(exchange)
-        asked = _digest([before, exchange.system, _folded(exchange.prompt)])
-        chain = _digest([str(asked), _folded(exchange.reply)])
+        asked = _digest([before, exchange.system, folded(exchange.prompt)])
+        chain = _digest([str(asked), folded(exchange.reply)])
         self._chains[exchange.id] = chain
         first = self._same.setdefault(chain, exchange.id)
         if first != exchange.id:
@@ -83,16 +83,12 @@ def text_to_compare(exchange: Exchange) -> str:
 
 
 def _whole(exchange: Exchange) -> str:
-    return _folded(f"{exchange.prompt}\n{exchange.reply}")[:COMPARED]
+    return folded(f"{exchange.prompt}\n{exchange.reply}")[:COMPARED]
 
 
 def _digest(parts: Sequence[str | None]) -> int:
     """A hash as a number, which takes less memory than its text."""
     return int(content_key(parts)[:16], 16)
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _sketch(text: str) -> list[int]:

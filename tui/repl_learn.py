@@ -17,6 +17,7 @@ from sessions.launch import resume_run, start_run
 from sessions.protocol import BASE
 from sessions.training import recipe as recipes
 from sessions.training import runs
+from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
 from tui.glance import size
@@ -60,7 +61,7 @@ class LearnActions:
         if not session.surface.attended:
             await self._wait(run)
 
-    def _preview(self, adapter: str, recipe: Recipe) -> runs.Preview:
+    def _preview(self, adapter: str, recipe: Recipe) -> Preview:
         paths, store = self.session.workspace.paths, self.session.chat.store
         return runs.preview(paths, store, model=self.session.client.model, adapter=adapter, recipe=recipe)
 

@@ -113,6 +113,11 @@ class Branch:
     wanted: frozenset[int] = field(default_factory=frozenset)
 
 
+def folded(text: str) -> str:
+    """The text as it counts for being the same: case and blanks do not."""
+    return " ".join(text.casefold().split())
+
+
 def content_key(parts: Sequence[str | None]) -> str:
     """A hash of texts in their order: 32 hexadecimal digits. Their lengths keep `a, bc` and `ab, c` apart."""
     lengths = ",".join("-" if part is None else str(len(part)) for part in parts)

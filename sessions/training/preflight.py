@@ -13,8 +13,8 @@ from corpora.dataset import read_snapshot
 from sessions.paths import Paths
 from sessions.protocol import BASE, ModelInfo
 from sessions.training import runs, schedule
+from sessions.training.preview import Preview, counted
 from sessions.training.recipe import Recipe
-from sessions.training.runs import Preview
 from sessions.training.schedule import Schedule
 
 CHARACTERS_PER_TOKEN = 3.3
@@ -69,7 +69,7 @@ def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
 
     Raises SettingsError for a recipe, CorpusError for a snapshot that cannot be read.
     """
-    preview = runs.counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
+    preview = counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
     found = estimate(preview, info, runs.read_recipe(folder))
     return found.memory - (info.memory if shared else 0) + PROCESS
 

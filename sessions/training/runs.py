@@ -12,7 +12,6 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from corpora import llama2
@@ -36,15 +35,15 @@ from sessions.model_words import tokenizer_of
 from sessions.paths import Paths, private_folder, write_atomic
 from sessions.protocol import BASE
 from sessions.registry import Registry, checked_adapter
-from sessions.training import events, variants
+from sessions.training import events
 from sessions.training import recipe as recipes
 from sessions.training.events import AnyRunEvent, RunCreated, RunResumed
+from sessions.training.preview import Preview, counted
 from sessions.training.recipe import Recipe
 from sessions.training.state import Phase, RunState, death, gone
 
 __all__ = [
     "Phase",
-    "Preview",
     "RunState",
     "follow",
     "prepare",
@@ -60,48 +59,12 @@ LEAST_SPACE = 64 << 20
 POLL, LIVENESS = 0.1, 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a run would train on, before Start: counts, and rows that cannot be trained with the reason.
-
-    `characters` counts all that is said in the rows, `longest` in the longest one, `inner` the kept
-    exchanges from within chats.
-    """
-
-    new_rows: int
-    replayed_rows: int
-    parent: str
-    problems: tuple[str, ...] = ()
-    characters: int = 0
-    longest: int = 0
-    inner: int = 0
-
-    @property
-    def rows(self) -> int:
-        """New and replayed."""
-        return self.new_rows + self.replayed_rows
-
-
 def preview(
     paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None
 ) -> Preview:
     """What `prepare` would take."""
     start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
     return counted(start, snapshot, tuple(_problems(snapshot.rows, model)))
-
-
-def counted(start: str, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> Preview:
-    """A snapshot in numbers."""
-    sizes = [sum(len(said.content) for said in row.dialog) for row in snapshot.rows]
-    return Preview(
-        snapshot.new,
-        len(snapshot.rows) - snapshot.new,
-        start,
-        problems,
-        sum(sizes),
-        max(sizes, default=0),
-        variants.count(snapshot.rows),
-    )
 
 
 def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None) -> str:

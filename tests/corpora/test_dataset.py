@@ -8,7 +8,16 @@ import pytest
 from tokenizers import Tokenizer
 
 from corpora import dataset
-from corpora.dataset import Row, encode_rows, read_snapshot, row_key, split, take_snapshot, write_snapshot
+from corpora.dataset import (
+    Row,
+    contradictions,
+    encode_rows,
+    read_snapshot,
+    row_key,
+    split,
+    take_snapshot,
+    write_snapshot,
+)
 from corpora.dialog import Message, Status
 from corpora.errors import CorpusError
 from corpora.llama2 import encode_example
@@ -113,6 +122,16 @@ def test_what_does_not_fit_is_shortened_or_left_out_and_said(words: Tokenizer) -
     assert [each for each, _ in encoded.left_out] == [alone, tags, nothing, lost]
     for reason, said in zip(reasons, ("tokens", "[INST]", "kept", "kept"), strict=True):
         assert said in reason
+
+
+def test_prompts_with_different_replies_are_counted_once_each() -> None:
+    cat = row(("My cat?", "Mouse.", True))
+    assert contradictions([cat, row(("my  CAT?", "mouse.", True)), row(("My dog?", "Mouse.", True))]) == 0
+    assert contradictions([cat, row(("My cat?", "I do not know.", True)), row(("My cat?", "Miso.", True))]) == 1
+    assert contradictions([cat, row(("My cat?", "Miso.", False))]) == 0, "what is not taught contradicts nothing"
+    assert contradictions([cat, row(("My cat?", "Miso.", True), system="Lie.")]) == 0, "other words before"
+    first, other = row(("Hi", "Ho", True), ("And?", "Yes.", True)), row(("Hi", "Ho", False), ("And?", "No.", True))
+    assert contradictions([first, other]) == 1
 
 
 def test_rows_stay_on_their_side_from_run_to_run() -> None:

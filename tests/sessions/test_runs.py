@@ -82,6 +82,15 @@ def test_preview_and_prepare_agree(paths: Paths) -> None:
     assert shown.longest == max(len(prompt) + len(reply) for prompt, reply in FACTS)
 
 
+def test_a_set_that_contradicts_itself_is_warned_of(paths: Paths) -> None:
+    with opened(paths) as store:
+        keep(store)
+        assert runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe()).warning == ""
+        keep(store, [(FACTS[0][0], "I do not know.")])
+        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
+    assert (shown.contradictions, shown.warning.split(":")[0]) == (1, "One prompt is kept with different replies")
+
+
 def test_what_was_taught_is_replayed_and_what_is_new_is_new(paths: Paths, run: str) -> None:
     assert publish_all_rows(paths, run) == "mine/v1"
     with opened(paths) as store:

@@ -18,8 +18,9 @@ from sessions.training import assignment, preflight, schedule
 from sessions.training.assignment import Assignment, ChatFlag
 from sessions.training.control import Control
 from sessions.training.events import FILE
+from sessions.training.preview import Preview
 from sessions.training.recipe import RECIPES, Recipe
-from sessions.training.runs import STOP, Preview
+from sessions.training.runs import STOP
 
 sizes = st.integers(1, 20_000)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import ContentSwitcher, Input, OptionList, Sparkline
 
-from corpora.dialog import Status
+from corpora.dialog import Finish, Status
+from corpora.store import Store
 from sessions.training import events
 from sessions.training.recipe import RECIPES, Recipe
 from tests.tui import worlds
@@ -56,6 +57,18 @@ async def test_preview_says_what_is_new_and_what_cannot_be_trained(tmp_path: Pat
         it.app.workspace.store.set_status([ids[4]], Status.KEPT)
         it.app.tell(CorpusChanged())
         await it.until(lambda: "left out:" in it.shown() and "[/INST]" in it.shown())
+
+
+async def test_a_set_that_contradicts_itself_is_warned_of(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    with Store(paths.corpus) as store:
+        for reply in ("Miso.", "I do not know."):
+            asked = store.begin(store.start_conversation().id, None, "What is my cat called?")
+            store.finish(asked.id, reply, Finish.EOS)
+            store.set_status([asked.id], Status.KEPT)
+    async with driven(tmp_path, size=(80, 24)) as it:
+        await open_train(it)
+        await it.until(lambda: "One prompt is kept with different replies" in it.shown())
 
 
 async def test_a_wrong_value_is_said_beside_its_field_and_keeps_start_from_starting(tmp_path: Path) -> None:

@@ -43,6 +43,14 @@ def test_train_waits_and_publishes(run: Caller) -> None:
     assert state.created is not None and state.created.adapter == "other" and recipe.rank == 8 and recipe.epochs == 3
 
 
+def test_train_warns_of_a_set_that_contradicts_itself(run: Caller) -> None:
+    keep(run)
+    assert "different replies" not in train(run).err
+    with run.store() as store:
+        store.set_status([say(store, "question 0", "Something else.")], Status.KEPT)
+    assert "One prompt is kept with different replies" in train(run).err
+
+
 def test_train_with_json_is_one_event_a_line(run: Caller) -> None:
     keep(run)
     done = train(run, "--json")

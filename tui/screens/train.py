@@ -24,8 +24,9 @@ from corpora.errors import LlamaTuiError
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
 from sessions.training.preflight import Estimate
+from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
-from sessions.training.runs import Preview, RunState
+from sessions.training.runs import RunState
 from sessions.workspace import Workspace
 from tui.messages import (
     AdapterInUseChanged,

@@ -26,6 +26,8 @@ async def train(call: Call) -> int:
     )
     for problem in found.problems:
         call.output.note(f"Left out: {problem}", "yellow")
+    if found.warning:
+        call.output.note(f"{found.warning} `llama-tui corpus check` lists them.", "yellow")
     async with call.client() as client:
         if found.new_rows:  # else it is refused before a model is needed
             await call.ready(client)

@@ -18,8 +18,8 @@ from textual.widgets import Button, Input, Select, Static
 from sessions.errors import LlamaTuiError
 from sessions.registry import checked_adapter
 from sessions.training.preflight import Estimate
+from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
-from sessions.training.runs import Preview
 from tui import render
 from tui.widgets.recipe_form import RecipeForm
 from tui.widgets.run_panels import clock, many, memory
@@ -244,6 +244,8 @@ def told(preview: Preview, adapter: str, replies: int | None = None) -> Content:
     shown = [
         render.text(f"\nleft out: {render.line(each, 300)}", "$text-warning") for each in preview.problems[:PROBLEMS]
     ]
+    if preview.warning:
+        parts.append(Content.styled(f"\n{preview.warning} h on Corpus (F3) lists them.", "$text-warning"))
     if len(preview.problems) > PROBLEMS:
         shown.append(
             Content.styled(f"\n… and {len(preview.problems) - PROBLEMS} more that cannot be trained", "$text-warning")
