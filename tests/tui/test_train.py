@@ -144,7 +144,7 @@ async def test_after_a_run_the_setup_is_shown_before_it_starts_and_offers_the_ve
     worlds.fill_corpus(paths, 6)
     version = worlds.publish(paths)
     async with driven(tmp_path, size=(120, 40)) as it:
-        screen = await open_train(it)
+        await open_train(it)
         await it.app.use_adapter("base")
         await it.pilot.press("u")
         await it.until(lambda: "No version is ready" in it.shown())
@@ -158,7 +158,10 @@ async def test_after_a_run_the_setup_is_shown_before_it_starts_and_offers_the_ve
         await it.until(lambda: face(it) == "setup" and "This is what would be trained" in it.shown())
         assert len(list(paths.runs.glob("*"))) == 1
         await it.until(lambda: f"{version} is ready and not in use yet" in it.shown())
-        screen.runs_list.focus()
+        it.app.screen.query_one("#field-rank Input").focus()
+        await it.pilot.press("u", "escape")
+        await it.until(lambda: it.app.screen.focused is None)
+        assert it.app.adapter == "base"
         await it.pilot.press("u")
         await it.until(lambda: it.app.adapter == version and "is ready and" not in it.shown())
 

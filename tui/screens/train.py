@@ -16,7 +16,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import ContentSwitcher, OptionList, Static, TabbedContent, TabPane
+from textual.widgets import ContentSwitcher, Input, OptionList, Select, Static, TabbedContent, TabPane
 from textual.widgets.option_list import Option
 
 from corpora.dataset import take_snapshot
@@ -71,6 +71,7 @@ class TrainScreen(Running):
         Binding("ctrl+s", "form", priority=True, show=False),
         Binding("n", "new", "New run", id="train.new"),
         Binding("l", "list", "Runs", id="train.list"),
+        Binding("escape", "leave_field", "Leave a field", show=False, id="train.leave"),
     ]
 
     def __init__(self) -> None:
@@ -242,6 +243,13 @@ class TrainScreen(Running):
     def on_train_setup_changed(self, message: TrainSetup.Changed) -> None:
         """Another name, start or recipe."""
         self.read_preview()
+
+    def action_leave_field(self) -> None:
+        """Letters are keys again; the second time messages go, as on other screens."""
+        if isinstance(self.focused, (Input, Select)):
+            self.set_focus(None)
+        else:
+            self.action_clear_toasts()
 
     # showing
 

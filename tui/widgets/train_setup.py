@@ -160,7 +160,8 @@ class TrainSetup(VerticalScroll):
         """A version that could be used; None takes the line away."""
         panel = self.query_one(".ready", Static)
         panel.set_class(version is not None, "-shown")
-        panel.update(Content(f"{render.line(version or '', 60)} is ready and not in use yet: u uses it now."))
+        name = render.line(version or "", 60)
+        panel.update(Content(f"{name} is ready and not in use yet: u uses it now (esc leaves a field)."))
 
     def show_estimate(self, found: Estimate | None) -> None:
         """Steps, tokens, time and memory; None takes the panel away."""
