@@ -21,7 +21,7 @@ def test_status_with_and_without_a_host(run: Caller) -> None:
 
 def test_status_of_a_host(run: Caller, host: FakeEngine) -> None:
     (found,) = run("host", "status", "--json").document
-    assert found["model"] == "fake" and found["pid"] > 0
+    assert found["model"] == "fake" and found["pid"] > 0 and found["clients"] == 0
     out = run("--model", "fake", "host", "status").out
     assert "fake" in out and "NF4" in out
 

@@ -12,6 +12,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+from msgspec import structs
+
 from sessions.errors import HostIsOther, HostUnreachable, UsageError
 from sessions.hosting import log_path
 from sessions.places import records
@@ -29,7 +31,8 @@ async def status(call: Call) -> int:
     states = []
     for model in _models(call):
         async with call.client(model=model, start=False) as client:
-            states.append(await client.status())
+            state = await client.status()
+            states.append(structs.replace(state, clients=state.clients - 1))  # this call is no terminal
     if call.output.json:
         call.output.document(states)
         return 0
@@ -118,7 +121,7 @@ def _facts(state: HostState) -> list[tuple[str, str]]:
         ("host", f"process {state.pid}, version {state.version}, up {duration(state.uptime)} (since {since})"),
         ("model", f"{state.model}: {about}"),
         ("adapters", ", ".join(state.resident)),
-        ("clients", str(state.clients)),
+        ("terminals", str(state.clients)),
         ("runs", ", ".join(state.runs)),
         ("memory", size(state.memory) + (f", GPU {size(state.gpu_memory)}" if state.gpu_memory else "")),
         ("base", state.sharing),
