@@ -29,6 +29,8 @@ METHODS = {
     "PREFIX_TUNING": "prefix tuning",
 }
 """PEFT's names of what chat can use, and how people write them."""
+CONTINUED = ("LoRA", "DoRA")
+"""What a run can continue."""
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
@@ -107,9 +109,10 @@ def sync_files(folder: Path) -> None:
                 os.close(descriptor)
 
 
-def card(title: str, base_model: str, rows: Iterable[tuple[str, str]]) -> str:
+def card(title: str, base_model: str, method: str, rows: Iterable[tuple[str, str]]) -> str:
     """The model card: YAML front matter for hubs, then a table of what is known."""
-    head = ["---", "library_name: peft", "tags:", "- lora", "- llama-tui"]
+    tag = "lora" if method in ("", *CONTINUED) else method.lower().replace(" ", "-")
+    head = ["---", "library_name: peft", "tags:", f"- {tag}", "- llama-tui"]
     if base_model.count("/") == 1 and not base_model.startswith((".", "/", "~")):
         head.append(f"base_model: {json.dumps(base_model)}")
     table = [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows if value]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-from corpora.dialog import Message, Verdict, Vote
+from corpora.dialog import Finish, Message, Verdict, Vote
 from corpora.errors import UsageError
 from corpora.store import Store
 from sessions.client import Client
@@ -49,6 +49,11 @@ class Comparison:
         self.replies = [""] * len(order)
         self.ended = [None] * len(order)
 
+    @property
+    def whole(self) -> bool:
+        """Every column has ended, and none was stopped before its first word: there is something to vote on."""
+        return all(end is not None and (end.tokens or end.finish is not Finish.STOPPED) for end in self.ended)
+
     async def ask(self, client: Client, sampling: Sampling, *, id: str | None = None) -> AsyncGenerator[AnyEvent, None]:
         """Stream all columns; `replies` grow as the events pass."""
         async for event in client.generate(self.dialog, self.columns, sampling, id=id):
@@ -62,7 +67,16 @@ class Comparison:
             yield event
 
     async def cast(self, store: Store, vote: Vote) -> Verdict:
-        """Save a vote on the first two columns; left or right also becomes a preference pair."""
+        """Save a vote on the first two columns; left or right also becomes a preference pair.
+
+        Raises UsageError where a reply was never begun.
+        """
+        if not self.whole:
+            raise UsageError(
+                "One of the replies was never begun.",
+                data="Nothing was saved.",
+                remedy="Ask again, and let both come.",
+            )
         self.vote = vote
         verdict = Verdict(
             self.dialog,

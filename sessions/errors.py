@@ -155,3 +155,5 @@ def _tree(root: type[LlamaTuiError]) -> dict[str, type[LlamaTuiError]]:
 
 
 _KINDS = _tree(LlamaTuiError)
+REFUSALS = frozenset({PromptTooLong.__name__, UsageError.__name__})
+"""Kinds of failures that the same prompt would meet again: it wants to be changed, or a setting does."""

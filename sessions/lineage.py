@@ -122,7 +122,7 @@ def model_card(lineage: Lineage) -> str:
         ("content", lineage.digest),
         ("note", lineage.note),
     ]
-    return card(f"{lineage.adapter} v{lineage.version}", lineage.base_model, rows)
+    return card(f"{lineage.adapter} v{lineage.version}", lineage.base_model, lineage.method, rows)
 
 
 def _figure(value: float | None) -> str:

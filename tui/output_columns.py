@@ -17,8 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sessions.comparing import IN_TURN
-from sessions.protocol import AnyEvent, ColumnEnded, Failed, Prefilled, Token
+from sessions.protocol import AnyEvent, ColumnEnded, Failed, Token
 from tui.output import Output
 from tui.render import Stream, clean
 
@@ -119,21 +118,16 @@ def _last_lines(console: Console, text: str, width: int, rows: int) -> Text:
 
 async def streamed(output: Output, headings: Sequence[str], events: AsyncGenerator[AnyEvent, None]) -> None:
     """Show the columns of a comparison as they come. Raises what the host says they failed with."""
-    in_turn = False
     with columns(output, headings) as shown:
         async with aclosing(events):
             async for event in events:
                 match event:
-                    case Prefilled(columns=alone) if alone:
-                        in_turn = True
                     case Token(text=text, column=column):
                         shown.feed(column, text)
                     case ColumnEnded(column=column):
                         shown.end(column)
                     case Failed(failure=failure):
                         raise failure.error()
-    if in_turn:
-        output.note(f"({IN_TURN})")
 
 
 def columns(output: Output, headings: Sequence[str]) -> Stacked | SideBySide:

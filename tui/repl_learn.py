@@ -12,7 +12,7 @@ from pathlib import Path
 from corpora.dialog import Message, Vote
 from corpora.errors import UsageError
 from corpora.transfer import import_files
-from sessions.comparing import Comparison, tally
+from sessions.comparing import IN_TURN, Comparison, tally
 from sessions.launch import resume_run, start_run
 from sessions.protocol import BASE
 from sessions.training import recipe as recipes
@@ -160,6 +160,8 @@ class LearnActions:
         finally:
             session.comparing = ""
         session.comparison = comparison
+        if comparison.in_turn:
+            self.output.note(f"({IN_TURN})")
         self.output.note("/vote left, right, tie or bad")
 
     async def _stream(self, comparison: Comparison) -> None:

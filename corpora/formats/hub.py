@@ -64,9 +64,17 @@ def _rows(name: str) -> Iterator[dict[str, Any]]:
 
 def _reason(error: Exception) -> str:
     """In a person's words where no line goes there; else the first line of what the library says."""
+    causes = list(_causes(error))
+    if any(type(each).__name__ == "OfflineModeIsEnabled" for each in causes):
+        return "offline mode is on (HF_HUB_OFFLINE is set)"
+    if any(isinstance(each, (ConnectionError, TimeoutError, socket.gaierror)) for each in causes):
+        return "it cannot be reached from here"
+    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it, as a traceback would tell."""
     below: BaseException | None = error
     while below is not None:
-        if isinstance(below, (ConnectionError, TimeoutError, socket.gaierror)):
-            return "it cannot be reached from here"
-        below = below.__cause__ or below.__context__
-    return (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        yield below
+        below = below.__cause__ or (None if below.__suppress_context__ else below.__context__)

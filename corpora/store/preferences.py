@@ -190,7 +190,7 @@ def _refuse_unfit(db: sqlite3.Connection, pair: Preference) -> None:
 def _pair_of(verdict: Verdict) -> Preference | None:
     replies = {Vote.LEFT: (verdict.left, verdict.right), Vote.RIGHT: (verdict.right, verdict.left)}
     chosen, rejected = replies.get(verdict.vote, ("", ""))
-    if chosen.strip() == rejected.strip():
+    if not chosen.strip() or not rejected.strip() or chosen.strip() == rejected.strip():
         return None
     return Preference(verdict.dialog, chosen, rejected, source="vote", created=verdict.created)
 

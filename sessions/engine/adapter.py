@@ -105,11 +105,9 @@ def linear(folder: Path, model: nn.Module, module: str) -> nn.Linear:
     return layer
 
 
-def mismatch(folder: Path, why: str) -> AdapterMismatch:
+def mismatch(folder: Path, why: str, remedy: str = "Open the base it was trained on.") -> AdapterMismatch:
     """The error for an adapter that does not fit the base."""
-    return AdapterMismatch(
-        f"{folder} {why}.", data="What was in use stays in use.", remedy="Open the base it was trained on."
-    )
+    return AdapterMismatch(f"{folder} {why}.", data="What was in use stays in use.", remedy=remedy)
 
 
 def damaged(folder: Path, why: str) -> AdapterDamaged:

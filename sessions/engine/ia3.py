@@ -41,7 +41,8 @@ def _scaled(folder: Path, model: nn.Module, module: str, tensor: torch.Tensor) -
         raise mismatch(folder, f"was made for another base: {module} has other sizes here")
     parent = module.rpartition(".")[0]
     if not module.endswith(".down_proj") or not all(hasattr(model.get_submodule(parent), name) for name in GATED):
-        raise mismatch(folder, f"scales the inputs of {module}, which chat cannot mix with this base")
+        why = f"scales the inputs of {module}, which chat cannot mix with this kind of base"
+        raise mismatch(folder, why, "Use an IA3 without feedforward_modules.")
     return f"{parent}.up_proj"
 
 

@@ -53,7 +53,7 @@ class Group:
         if not active:
             return out
         threads = torch.get_num_threads()
-        small = active[0][0].a.numel() * len(x) <= SMALL
+        small = max(part.a.numel() for part, _ in active) * len(x) <= SMALL
         if small:
             torch.set_num_threads(1)
         try:

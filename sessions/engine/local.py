@@ -14,7 +14,7 @@ import torch
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
 from sessions.engine import llama, share
-from sessions.engine.adapter import Adapter, damaged, stamp
+from sessions.engine.adapter import Adapter, damaged, mismatch, stamp
 from sessions.engine.adapters import Residents
 from sessions.engine.base import LoadedBase, move
 from sessions.engine.columns import Column, Timer, turns
@@ -95,6 +95,7 @@ class LocalEngine:
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
             fresh = read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
+            self._check_room(fresh, folder)
             self._residents.wrap(fresh)
             self._probe(fresh, folder)
             self._residents.add(fresh)
@@ -112,6 +113,14 @@ class LocalEngine:
                 remedy=f"Open the base it was trained on: --model {lineage.base_model}.",
             )
         return self._registry.folder(adapter)
+
+    def _check_room(self, fresh: Adapter, folder: Path) -> None:
+        """Half of the context is left for what is said. Raises AdapterMismatch."""
+        most = self.base.info.context // 2
+        if _places(fresh) > most:
+            raise mismatch(
+                folder, f"has {_places(fresh)} virtual tokens, and this model has room for {most} beside what is said"
+            )
 
     def _probe(self, fresh: Adapter, folder: Path) -> None:
         """Two ids through the base alone and through base and adapter: the numbers are finite, and they differ."""
@@ -209,7 +218,7 @@ class LocalEngine:
             raise UsageError(
                 f"{name} puts virtual tokens before the prompt: they are there or not, without a strength between.",
                 data="Nothing was sent; the prompt is kept.",
-                remedy="Set the strength to 1, or to 0 for the base.",
+                remedy="Set the strength to 1 (/set strength 1), or to 0 for the base.",
             )
         return adapter, strength
 

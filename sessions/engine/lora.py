@@ -12,7 +12,7 @@ from torch import nn
 from sessions.adapter_folder import CONFIG
 from sessions.engine.adapter import Delta, damaged, linear, mismatch
 from sessions.engine.skeleton import weight_of
-from sessions.errors import UNREADABLE, AdapterMismatch
+from sessions.errors import UNREADABLE
 
 _KEY = re.compile(
     r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?:(?P<half>[AB])(?:\.default)?\.weight|(?P<size>magnitude_vector))"
@@ -62,11 +62,7 @@ def _config(folder: Path, raw: bytes) -> LoraConfig:
         raise damaged(folder, f"its {CONFIG} cannot be read ({error})") from error
     odd = "trains biases" if config.bias != "none" else "replaces whole modules" if config.modules_to_save else ""
     if odd:
-        raise AdapterMismatch(
-            f"{folder} {odd}, which chat cannot mix with the base.",
-            data="What was in use stays in use.",
-            remedy="Use an adapter without them.",
-        )
+        raise mismatch(folder, f"{odd}, which chat cannot mix with the base", "Use an adapter without them.")
     return config
 
 

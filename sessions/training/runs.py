@@ -20,6 +20,7 @@ from corpora.errors import DialogError
 from corpora.files import sync_folder
 from corpora.store import Store
 from corpora.templates import template_of
+from sessions import adapter_folder
 from sessions.errors import (
     AdapterMismatch,
     DiskFull,
@@ -190,8 +191,10 @@ def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: 
 
 
 def _check_continuable(registry: Registry, start: str) -> None:
-    method = "LoRA" if start == BASE else registry.lineage(start).method
-    if method not in ("", "LoRA", "DoRA"):
+    if start == BASE:
+        return
+    method = adapter_folder.read_config(registry.folder(start)).method
+    if method not in adapter_folder.CONTINUED:
         raise AdapterMismatch(
             f"{start} was made by {method}, which a run cannot continue.",
             data="No run was started; the adapter is as it was.",

@@ -77,6 +77,17 @@ def test_a_hub_out_of_reach_is_said_in_words(store: Store, hub: Hub, monkeypatch
         push_to_hub(store, "jane/mine", "alpaca")
 
 
+def test_a_hub_that_was_switched_off_is_said_so(store: Store, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OfflineModeIsEnabled(ConnectionError): ...
+
+    def offline(*_: object, **__: object) -> None:
+        raise OfflineModeIsEnabled("Offline mode is enabled.")
+
+    monkeypatch.setattr(hub, "load_dataset", offline)
+    with pytest.raises(ImportRefused, match="offline mode is on .HF_HUB_OFFLINE is set."):
+        import_files(store, [Path("jane/rows")])
+
+
 def test_what_is_kept_goes_up_private(store: Store, hub: Hub) -> None:
     import_files(store, [Path("jane/rows")])
     assert push_to_hub(store, "jane/mine", "alpaca") == 30

@@ -160,6 +160,12 @@ def test_a_vote_for_one_side_makes_a_pair(store: Store, vote: Vote) -> None:
     assert pairs == expected.get(vote, [])
 
 
+def test_a_vote_against_an_empty_reply_makes_no_pair(store: Store) -> None:
+    dialog = (Message("user", "q"),)
+    store.add_verdict(Verdict(dialog, "left", " ", "base", "me/v2", Vote.LEFT, False))
+    assert len(store.verdicts()) == 1 and store.preferences() == []
+
+
 def test_an_edited_exchange_counts_as_unseen_until_it_is_undone(store: Store) -> None:
     (exchange,) = chat(store, ("a", "b"))
     store.mark_trained([exchange.id], "me/v1")

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from corpora.dialog import Finish, Status, Vote
+from corpora.dialog import Finish, Message, Status, Vote
 from corpora.errors import TagsInContent, UsageError
 from corpora.store import Store
 from sessions.chat import Began, Chat, ChatEvent, Saved
@@ -217,6 +217,23 @@ async def test_a_blind_comparison_is_voted_and_makes_a_pair(paths: Paths) -> Non
     count = tally(store.verdicts(), "base", "mine/v1")
     assert (count.first_wins, count.second_wins, count.votes) == (0, 4, 4)
     assert {pair.chosen for pair in store.preferences()} == {"mine/v1 heard: who?"}
+    store.close()
+
+
+async def test_a_reply_that_was_never_begun_is_not_voted_on(paths: Paths) -> None:
+    store = open_store(paths)
+    engine = FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002, alone=["mine/v1"])
+    async with running_host(paths, engine):
+        client = Client(paths, MODEL, start=False)
+        comparison = Comparison((Message("user", "who?"),), ("base", "mine/v1"))
+        async for event in comparison.ask(client, Sampling(), id="7"):
+            if isinstance(event, Token):
+                await client.cancel("7")
+        await client.close()
+    assert comparison.in_turn and comparison.replies[0] and not comparison.replies[1] and not comparison.whole
+    with pytest.raises(UsageError, match="never begun"):
+        await comparison.cast(store, Vote.LEFT)
+    assert store.verdicts() == [] == store.preferences()
     store.close()
 
 

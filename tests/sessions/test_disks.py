@@ -17,3 +17,13 @@ def test_the_nearest_mount_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
     assert network_kind(tmp_path / "deep" / "home") == told
     assert network_kind(Path("/")) == ""
+
+
+def test_of_two_mounts_on_one_place_the_last_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def mounted(*kinds: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(mountpoint=str(tmp_path), fstype=kind) for kind in kinds]
+
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounted("autofs", "nfs4"))
+    assert network_kind(tmp_path) == "nfs4"
+    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounted("nfs4", "tmpfs"))
+    assert network_kind(tmp_path) == ""

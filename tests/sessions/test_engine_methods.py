@@ -28,16 +28,16 @@ CAUSAL = {"task_type": "CAUSAL_LM"}
 WEIGHTS = "adapter_model.safetensors"
 
 
-def config_of(method: str, **more: object) -> peft.PeftConfig:
+def config_of(method: str, *, places: int = 6, **more: object) -> peft.PeftConfig:
     match method:
         case "ia3":
             return peft.IA3Config(**CAUSAL, **more)
         case "prompt":
-            return peft.PromptTuningConfig(**CAUSAL, num_virtual_tokens=5)
+            return peft.PromptTuningConfig(**CAUSAL, num_virtual_tokens=places)
         case "p-tuning":
-            return peft.PromptEncoderConfig(**CAUSAL, num_virtual_tokens=7, encoder_hidden_size=32)
+            return peft.PromptEncoderConfig(**CAUSAL, num_virtual_tokens=places, encoder_hidden_size=32)
         case _:
-            return peft.PrefixTuningConfig(**CAUSAL, num_virtual_tokens=6)
+            return peft.PrefixTuningConfig(**CAUSAL, num_virtual_tokens=places)
 
 
 def made(folder: Path, paths: Paths, method: str, name: str = "other", seed: int = 0, **more: object) -> Path:
@@ -127,6 +127,17 @@ def test_the_places_of_virtual_tokens_are_kept_free(engine: LocalEngine, folder:
     assert all(end.tokens <= context - begun.prompt_tokens for begun, end in zip(read, ends, strict=True))
 
 
+@pytest.mark.parametrize("method", ["prompt", "prefix"])
+def test_more_virtual_tokens_than_the_model_has_room_for_are_refused(
+    engine: LocalEngine, folder: Path, paths: Paths, method: str
+) -> None:
+    half = engine.base.info.context // 2
+    made(folder, paths, method, "most", places=half), made(folder, paths, method, "over", places=half + 1)
+    assert text_of(run(engine, ask("Count: 1 2 3", adapters=("most/v1",))))
+    with pytest.raises(AdapterMismatch, match=f"{half + 1} virtual tokens, and this model has room for {half}"):
+        engine.load_adapter("over/v1")
+
+
 def test_virtual_tokens_have_no_strength_between(engine: LocalEngine, folder: Path, paths: Paths) -> None:
     made(folder, paths, "prompt")
     plain = text_of(run(engine, ask("Hello")))
@@ -176,5 +187,6 @@ def test_gains_on_inputs_that_no_layer_makes_alone_are_refused(paths: Paths, tmp
     bloom = tiny_model(tmp_path / "bloom", "bloom", tiny_tokenizer(tmp_path / "words"))
     engine = LocalEngine(load_base(str(bloom), paths, Settings(), lambda *_: None, dtype=torch.float32), paths)
     made(bloom, paths, "ia3", target_modules=["dense_4h_to_h"], feedforward_modules=["dense_4h_to_h"])
-    with pytest.raises(AdapterMismatch, match="scales the inputs"):
+    with pytest.raises(AdapterMismatch, match="scales the inputs") as refused:
         engine.load_adapter("other/v1")
+    assert "feedforward_modules" in refused.value.remedy

@@ -110,6 +110,11 @@ def test_what_no_run_can_continue_is_told_before(paths: Paths) -> None:
     staged = fill_folder(registry.stage("soft"))
     (staged / "adapter_config.json").write_text('{"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4}')
     assert registry.publish(staged, Lineage(adapter="soft", version=0, parent="base", base_model="demo")) == "soft/v1"
+    card = (registry.folder("soft/v1") / "README.md").read_text("utf-8")
+    assert "- prefix-tuning\n" in card and "- lora\n" not in card
+    (registry.folder("soft/v1") / "lineage.json").write_text(
+        '{"adapter": "soft", "version": 1, "parent": "base", "base_model": ""}'
+    )
     with opened(paths) as store:
         keep(store)
         with pytest.raises(AdapterMismatch, match="made by prefix tuning"):

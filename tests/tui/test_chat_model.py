@@ -10,7 +10,7 @@ from msgspec import structs
 from corpora.dialog import Finish
 from sessions.engine.contract import Progress
 from sessions.engine.fake import INFO, FakeEngine, loader
-from sessions.errors import ModelNotFound, OutOfMemory
+from sessions.errors import ModelNotFound, OutOfMemory, UsageError
 from sessions.protocol import Generate
 from tests.tui.driving import driven
 
@@ -49,6 +49,14 @@ async def test_a_prompt_that_does_not_fit_is_there_to_be_shortened(tmp_path: Pat
         it.chat.prompt.put("one two")
         await it.pilot.press("enter")
         await it.until(lambda: it.last.reply == "base heard: one two" and it.chat.live is None)
+
+
+async def test_a_setting_that_does_not_hold_leaves_the_prompt_to_be_sent_again(tmp_path: Path) -> None:
+    engine = FakeEngine(error=UsageError("There is no strength between.", remedy="/set strength 1"))
+    async with driven(tmp_path, engine, size=(100, 30)) as it:
+        await it.say("hello")
+        await it.until(lambda: "/set strength 1" in it.shown() and it.chat.prompt.text == "hello")
+        assert "tries again" not in it.shown()
 
 
 async def test_status_before_the_first_reply_says_none_yet(tmp_path: Path) -> None:

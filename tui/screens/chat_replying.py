@@ -16,7 +16,7 @@ from textual.widgets import TextArea
 from corpora.dialog import Exchange
 from corpora.errors import LlamaTuiError, TagsInContent, UsageError
 from sessions.chat import Began, ChatEvent, Saved
-from sessions.errors import Failure, PromptTooLong
+from sessions.errors import REFUSALS, Failure
 from sessions.protocol import ColumnEnded, Prefilled, Token
 from tui import commands
 from tui.glance import model_details
@@ -164,7 +164,7 @@ class Replying(ChatParts):
 
     def _saved(self, exchange: Exchange, failure: Failure | None) -> None:
         self._ended(exchange, failure)
-        if failure is not None and failure.kind == PromptTooLong.__name__ and not self.prompt.text:
+        if failure is not None and failure.kind in REFUSALS and not self.prompt.text:
             self.prompt.put(exchange.prompt)
         if self.llama.bridge.active is None:
             self.say_idle()

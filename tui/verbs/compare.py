@@ -16,7 +16,7 @@ import msgspec
 from corpora.dialog import Message
 from corpora.llama2 import render
 from sessions.client import Client
-from sessions.comparing import Comparison
+from sessions.comparing import IN_TURN, Comparison
 from sessions.errors import UNREADABLE, UsageError
 from sessions.protocol import BASE, ColumnEnded
 from tui.output_columns import streamed
@@ -63,13 +63,16 @@ def compare(call: Call) -> Coroutine[Any, Any, int]:
 async def _compare(call: Call, prompts: list[str]) -> int:
     pair = _pair(call)
     call.sampling()  # refuses what makes no sense before a model is needed
-    done = []
+    done: list[Compared] = []
     async with call.client() as client:
         await call.ready(client)
         for number, prompt in enumerate(prompts, 1):
             if len(prompts) > 1:
                 call.output.say(f"{number}/{len(prompts)}  {prompt}", "cyan")
-            done.append(await _one(call, client, prompt, pair))
+            comparison = await _one(call, client, prompt, pair)
+            if comparison.in_turn and not done:
+                call.output.note(f"({IN_TURN})")
+            done.append(Compared(prompt, tuple(_reply(comparison, column) for column in range(len(pair)))))
     if call.output.json:
         call.output.document(Comparisons(call.model, *pair, tuple(done)))
     return 0
@@ -90,7 +93,7 @@ def _pair(call: Call) -> tuple[str, str]:
     return first, second
 
 
-async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -> Compared:
+async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -> Comparison:
     allowed = call.given.allow_tags
     system = [Message("system", call.system, tags_allowed=allowed)] if call.system else []
     dialog = (*system, Message("user", prompt, tags_allowed=allowed))
@@ -99,7 +102,7 @@ async def _one(call: Call, client: Client, prompt: str, pair: tuple[str, str]) -
             render(dialog)  # refuses tags before anything is sent
     comparison = Comparison(dialog, pair)
     await streamed(call.output, pair, comparison.ask(client, call.sampling()))
-    return Compared(prompt, tuple(_reply(comparison, column) for column in range(len(pair))))
+    return comparison
 
 
 def _reply(comparison: Comparison, column: int) -> Reply:

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from corpora.dialog import Exchange, Finish, Status
-from sessions.errors import Failure, PromptTooLong
+from sessions.errors import REFUSALS, Failure
 from tui import render
 from tui.widgets.error_panel import ErrorPanel
 from tui.widgets.reply import Reply
@@ -85,7 +85,7 @@ class ExchangeView(Vertical):
         self.live, self.exchange, self.waiting = False, exchange, ""
         self._reply.finish()
         if failure is not None:
-            keys = "" if failure.kind == PromptTooLong.__name__ else "ctrl+r tries again"
+            keys = "" if failure.kind in REFUSALS else "ctrl+r tries again"
             self.mount(ErrorPanel(failure, keys, classes="failure"), before=".meta")
         self._settle()
 
