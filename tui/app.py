@@ -44,6 +44,7 @@ from tui.widgets.modebar import TITLES, ModeBar
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.driver import Driver
 
     from sessions.chat import Chat
     from sessions.client import Client
@@ -132,6 +133,12 @@ class LlamaTuiApp(App[None]):
         self.chat_screen: ChatScreen | None = None
         self.asked_to_leave = 0.0
         self.set_keymap(workspace.settings.keys)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's choice, with whole pastes on a terminal."""
+        from tui.driver import driver_for
+
+        return driver_for(super().get_driver_class())
 
     # what screens share
 
