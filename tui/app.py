@@ -11,7 +11,6 @@ import copy
 import gc
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, work
@@ -19,14 +18,13 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.notifications import Notify
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
 from corpora.errors import LlamaTuiError
 from sessions.errors import AdapterError
 from sessions.protocol import BASE, ModelInfo
-from tui import leaving, render
+from tui import leaving, modes, render
 from tui.bridge import Bridge
 from tui.log import logger, open_log
 from tui.messages import (
@@ -61,34 +59,6 @@ def _palette() -> type[Provider]:
 
 OPENING = 10.0
 """Seconds that a prompt or a command waits for the store."""
-
-
-def _chat() -> Screen[None]:
-    return _screen("chat", "ChatScreen")
-
-
-def _corpus() -> Screen[None]:
-    return _screen("corpus", "CorpusScreen")
-
-
-def _train() -> Screen[None]:
-    return _screen("train", "TrainScreen")
-
-
-def _adapters() -> Screen[None]:
-    return _screen("adapters", "AdaptersScreen")
-
-
-def _compare() -> Screen[None]:
-    return _screen("compare", "CompareScreen")
-
-
-def _screen(module: str, name: str) -> Screen[None]:
-    screen = getattr(import_module(f"tui.screens.{module}"), name)()
-    assert isinstance(screen, Screen)
-    return screen
-
-
 _SCREENS = Binding.Group("Screens", compact=True)
 
 
@@ -107,7 +77,7 @@ class LlamaTuiApp(App[None]):
     CSS_PATH = "app.tcss"
     DEFAULT_MODE = "chat"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
-    MODES = {"chat": _chat, "corpus": _corpus, "train": _train, "adapters": _adapters, "compare": _compare}
+    MODES = modes.MODES
     COMMANDS = {_palette}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f1", "do('help')", "Help", id="help", priority=True),
