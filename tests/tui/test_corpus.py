@@ -334,7 +334,7 @@ async def test_a_finding_keeps_its_column_at_80_columns(tmp_path: Path) -> None:
         await it.pilot.press("h")
         await it.until(lambda: isinstance(it.app.screen, Findings) and "look at it" in it.shown())
         lines = it.shown().splitlines()
-        place = next(place for place, line in enumerate(lines) if "script   " in line)
+        place = next(place for place, line in enumerate(lines) if "│ script   " in line)
         assert "→ look at it: the prompt is in han script, the reply in latin" in lines[place + 1]
 
 

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.widgets import Input
 
 from corpora import curation
 from corpora.dialog import Exchange, Status
@@ -30,6 +31,7 @@ from tui.widgets.token_preview import token_preview
 MANY = 50
 THEM = "this exchange, or the marked ones"
 CORRECT = "Rewrite the reply and keep it; both make a preference pair"
+TOKENS = "The exact ids that the model sees, below each piece of text; again: take them away"
 SEARCH = "Words, and filters such as tag:x rating:>=4 len:>200 date:7d"
 WORDS = {Status.KEPT: "kept", Status.REJECTED: "rejected", Status.DEFERRED: "deferred", Status.PENDING: "pending again"}
 
@@ -38,6 +40,10 @@ class Curating(Browsing[Exchange, Filter]):
     """The corpus screen's keys and actions; the marked exchanges, or else the one under the cursor."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        # One id, so that another key for it is another key for all three; the first that can be done is done.
+        Binding("escape", "end_tokens", "Close tokens", tooltip="Take the ids away", id="corpus.escape"),
+        Binding("escape", "leave_whole", "Back", tooltip="Back to the table", id="corpus.escape"),
+        Binding("escape", "back", "Back", show=False, id="corpus.escape"),
         Binding("y", "verdict('kept')", "Keep", tooltip=f"Keep {THEM} for training", id="corpus.keep"),
         Binding("c", "correct", "Correct", tooltip=CORRECT, id="corpus.correct"),
         Binding("x", "verdict('rejected')", "Reject", tooltip=f"Reject {THEM}", id="corpus.reject"),
@@ -53,7 +59,7 @@ class Curating(Browsing[Exchange, Filter]):
         Binding("E", "export", "Export", tooltip="Write what is kept, or shown, to a file", id="corpus.export"),
         Binding("s", "statistics", "Stats", tooltip="The corpus in figures", id="corpus.stats"),
         Binding("h", "check", "Check", tooltip="Find duplicates, conflicts, secrets and more", id="corpus.check"),
-        Binding("v", "tokens", "Tokens", tooltip="The ids that the model sees", id="corpus.tokens"),
+        Binding("v", "tokens", "Tokens", tooltip=TOKENS, id="corpus.tokens"),
         Binding("o", "verdict('pending')", "Reopen", show=False, tooltip=f"Ask again: {THEM}", id="corpus.reopen"),
         Binding("e", "edit_prompt", "Edit prompt", show=False, tooltip="Change the stored prompt", id="corpus.edit"),
         Binding("m", "note", "Note", show=False, tooltip="A note of your own, never trained on", id="corpus.note"),
@@ -161,12 +167,30 @@ class Curating(Browsing[Exchange, Filter]):
     # looking closer
 
     def action_tokens(self) -> None:
-        """Show or hide the ids that the model would see."""
-        self.tokens_shown = not self.tokens_shown
-        if not self.tokens_shown:
-            self.detail.show_tokens(None)
-        elif self.table.current is not None:
+        """Show or hide the ids that the model would see; they stay while the cursor moves."""
+        self.tokens_shown = not self.tokens_shown and self.table.current is not None
+        if self.tokens_shown and self.table.current is not None:
             self.read_tokens(self.table.current)
+        else:
+            self.detail.show_tokens(None)
+        self.refresh_bindings()
+
+    def action_end_tokens(self) -> None:
+        """Hide the ids."""
+        self.action_tokens()
+
+    def action_leave_whole(self) -> None:
+        """From the exchange on the whole screen back to the table."""
+        self.action_back()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Escape ends the innermost thing, and says at the foot what that is; a field comes first."""
+        typing = isinstance(self.focused, Input)
+        if action == "end_tokens":
+            return self.tokens_shown and not typing
+        if action == "leave_whole":
+            return self.has_class("-zoomed") and not typing
+        return super().check_action(action, parameters)
 
     @background("tokens")
     async def read_tokens(self, exchange: Exchange) -> None:
@@ -178,20 +202,22 @@ class Curating(Browsing[Exchange, Filter]):
     async def preview_tokens(self, shown: Shown) -> None:
         """Encode in a thread, as training would."""
         model = self.llama.client.model
-        self.detail.show_tokens(await asyncio.to_thread(token_preview, model, shown))
+        tokens = await asyncio.to_thread(token_preview, model, shown)
+        if self.tokens_shown:
+            self.detail.show_tokens(tokens)
 
     @background("check")
     async def action_check(self) -> None:
         """Duplicates, conflicts, cut-off replies, tags, secrets and more, each with its fix."""
         self.say_task("Checking …")
         try:
-            findings, prompts = await asyncio.to_thread(found, self.store)
+            result = await asyncio.to_thread(found, self.store, self.llama.client.model)
         finally:
             self.say_task("")
-        if not findings:
-            self.llama.notify("The checks found nothing.", timeout=3)
+        if not result.findings:
+            self.llama.notify(" ".join(filter(None, ("The checks found nothing.", result.left_out))), timeout=3)
             return
-        chosen = await self.app.push_screen_wait(Findings(findings, prompts, self._fix))
+        chosen = await self.app.push_screen_wait(Findings(result, self._fix))
         if chosen is not None:
             self.go_to(chosen)
 

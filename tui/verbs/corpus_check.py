@@ -5,11 +5,10 @@ Knows no check: `corpora.curation` does.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 from corpora import curation
-from corpora.curation import Finding, Fix
+from corpora.curation import Finding, Fix, Survey
 from corpora.store import Filter, Store
 from corpora.tokens import Tokenizer
 from sessions.errors import LlamaTuiError
@@ -36,16 +35,17 @@ class Checked:
 def check(call: Call) -> int:
     """List the findings; with `--fix` carry out those that need no decision, each of which can be undone."""
     store = call.workspace.store
-    found = _findings(call, store)
+    survey = _survey(call, store)
+    found = survey.findings
     fixed = sum(_fix(store, finding) for finding in _fixable(found)) if call.given.fix else 0
-    counts = Counter(finding.kind.value for finding in found)
     if call.output.json:
-        call.output.document(Checked(store.count(), fixed, dict(counts), found))
+        counts = {kind.value: count for kind, count in survey.counts.items()}
+        call.output.document(Checked(store.count(), fixed, counts, found))
         return 0
     if found:
         rows = [(each.exchange_id, each.kind.value, each.reason, each.advice) for each in found]
         call.output.table(("ID", "WHAT", "WHY", "FIX"), rows, right=("ID",))
-    summary = ", ".join(f"{count:,} {kind}" for kind, count in counts.most_common())
+    summary = curation.counted(survey.counts)
     call.output.note(f"{len(found):,} findings in {store.count():,} exchanges{f': {summary}' if summary else ''}.")
     if fixed:
         call.output.note(f"{fixed:,} fixed; /undo in the chat takes the last ones back.")
@@ -54,29 +54,29 @@ def check(call: Call) -> int:
     return 0
 
 
-def _findings(call: Call, store: Store) -> list[Finding]:
-    found: list[Finding] = []
-    for finding in curation.check(store, _where(call), tokenizer=_tokenizer(call), max_length=call.given.max_length):
-        found.append(finding)
-        if len(found) % TOLD_EVERY == 0:
-            call.output.progress(f"{len(found):,} findings so far")
-    return found
+def _survey(call: Call, store: Store) -> Survey:
+    def progress(found: int) -> None:
+        if found % TOLD_EVERY == 0:
+            call.output.progress(f"{found:,} findings so far")
+
+    longest = call.given.max_length
+    return curation.survey(store, _where(call), tokenizer=_tokenizer(call), max_length=longest, progress=progress)
 
 
 def _where(call: Call) -> Filter:
-    if call.given.filter:
-        asked = filter_of(call.given.filter, *curation.LOOKED_AT.statuses)
-        return replace(asked, sources=tuple(call.given.source) or asked.sources)
-    return Filter(sources=tuple(call.given.source)) if call.given.source else curation.LOOKED_AT
+    """What the screen looks at too: what was rejected is not trained, and only a query brings it in."""
+    asked = filter_of(call.given.filter, *curation.LOOKED_AT.statuses) if call.given.filter else curation.LOOKED_AT
+    return replace(asked, sources=tuple(call.given.source) or asked.sources)
 
 
 def _fixable(found: list[Finding]) -> list[Finding]:
-    """One fix for each exchange: a second would be made for a text that is gone."""
-    first: dict[int, Finding] = {}
+    """One fix for each exchange: a second would be made for a text that is gone. To reject it spares the others."""
+    chosen: dict[int, Finding] = {}
     for finding in found:
-        if finding.fix is not Fix.LOOK:
-            first.setdefault(finding.exchange_id, finding)
-    return list(first.values())
+        before = chosen.get(finding.exchange_id)
+        if finding.fix is Fix.REJECT or (finding.fix is Fix.REPLACE and before is None):
+            chosen[finding.exchange_id] = finding
+    return list(chosen.values())
 
 
 def _fix(store: Store, finding: Finding) -> int:

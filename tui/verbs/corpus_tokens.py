@@ -12,6 +12,7 @@ from corpora.dialog import Exchange, Status, dialog_of
 from corpora.preview import Piece, preview
 from corpora.templates import form_of
 from sessions.model_words import tokenizer_of
+from tui import token_cells
 from tui.verbs.call import Call
 
 
@@ -50,11 +51,9 @@ def show_tokens(call: Call, path: Sequence[Exchange]) -> int:
 
 
 def _coloured(call: Call, pieces: Sequence[Piece]) -> None:
-    """Runs of tokens, the trained ones in green, with BOS, EOS, blanks and line ends visible."""
-    line: list[str] = []
-    for place, piece in enumerate(pieces):
-        line.append(piece.text.replace(" ", "·").replace("\n", "⏎"))
-        last = place + 1 == len(pieces)
-        if last or piece.text.endswith(("<0x0A>", "\n")) or pieces[place + 1].trained != piece.trained:
-            call.output.say("│".join(line), "green" if piece.trained else "dim")
-            line = []
+    """Rows of tokens with their ids below, the trained ones in green, with BOS, EOS, blanks and line ends visible."""
+    shown, width = token_cells.cells(pieces), call.output.width - token_cells.GAP
+    for places in token_cells.rows(shown, width, apart=True):
+        row = shown[places.start : places.stop]
+        call.output.say("".join(token_cells.texts(row, width)).rstrip(), "green" if row[0].trained else "")
+        call.output.say("".join(token_cells.ids(row, width)).rstrip(), "dim")

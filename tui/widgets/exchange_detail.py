@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from textual.app import ComposeResult
 from textual.content import Content
 
 from corpora.dialog import Exchange, Status
 from corpora.store import Correction
 from tui import render
 from tui.stars import stars
+from tui.token_cells import Cell
 from tui.widgets.detail import Detail, changes, titled, written
+from tui.widgets.token_grid import TokenGrid
 
 STATUS_STYLE = {
     Status.PENDING: "$text-warning",
@@ -40,23 +43,48 @@ class Shown:
     earlier: tuple[Correction, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the model sees of an exchange: what there is to say of it, and each token."""
+
+    head: Content
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def plain(self) -> str:
+        """All of it as text."""
+        return "".join((self.head.plain, "\n", *(cell.text for cell in self.cells)))
+
+
 class ExchangeDetail(Detail):
     """The dialog above, prompt, reply, the original where corrected, a note, the ids."""
 
+    DEFAULT_CSS = "ExchangeDetail .tokens { margin-bottom: 0; }"
     BLOCKS = ("facts", "system", "above", "prompt", "reply", "original", "earlier", "note", "tokens", "empty")
+
+    def compose(self) -> ComposeResult:
+        """The blocks, and the tokens as the last of them."""
+        yield from super().compose()
+        yield TokenGrid()
 
     def show(self, shown: Shown | None, *, filtered: bool = False) -> None:
         """Show an exchange, or what to do where there is none: none at all, or none that is `filtered`."""
+        self.query_one(TokenGrid).show(())
         if shown is None:
             self.put_all({"empty": Content.from_markup(NOTHING if filtered else EMPTY)})
         else:
             self.put_all(_blocks(shown))
 
-    def show_tokens(self, content: Content | None) -> None:
+    def show_tokens(self, tokens: Tokens | None) -> None:
         """Show (or take away) the ids as the model will see them."""
-        self.put("tokens", content or Content(""))
-        if content is not None:
-            self.query_one(".tokens").scroll_visible(animate=False)
+        self.put("tokens", tokens.head if tokens else Content(""))
+        self.query_one(TokenGrid).show(tokens.cells if tokens else ())
+        if tokens is not None:
+            self.call_after_refresh(self._scroll_to_tokens)
+
+    def _scroll_to_tokens(self) -> None:
+        """After the layout: what was hidden has no place before."""
+        self.query_one(".tokens").scroll_visible(animate=False, top=True, immediate=True)
 
 
 def _blocks(shown: Shown) -> dict[str, Content]:
