@@ -21,12 +21,14 @@ from corpora.dialog import Status
 from corpora.transfer import ImportReport
 from tui import render
 from tui.widgets.dialogs import Dialog
-from tui.widgets.path_suggester import PathSuggester
+from tui.widgets.path_suggester import PathField, PathSuggester
 
 Wanted = TypeVar("Wanted")
 FOUND, KEPT, SHOWN, ALL_PAIRS = "by itself", "what is kept", "what the filter shows", "all pairs"
 PREFERENCE = "preference"
 LISTED = 500
+OFFERED, MOVES = "tab or → completes · ↓ goes on", "tab or ↓ goes on"
+KEYS = "↑ ↓ go from field to field · space opens a choice · esc cancels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,12 @@ class ExportWanted:
     force: bool
 
 
+class Choice(Select[str], inherit_bindings=False):
+    """A choice that only enter or space opens: the arrows go from field to field, here as everywhere."""
+
+    BINDINGS = [Binding("enter,space", "show_overlay", "Show the choices", show=False)]
+
+
 class FileDialog(Dialog[Wanted], Generic[Wanted]):
     """A path and a few choices."""
 
@@ -56,6 +64,8 @@ class FileDialog(Dialog[Wanted], Generic[Wanted]):
     FileDialog {
         & .line { height: 1; margin-bottom: 1; }
         & .label { width: 10; }
+        & .path { margin-bottom: 0; }
+        & .hint { height: 1; padding-left: 10; color: $text-muted; }
         & Input { width: 1fr; background: $panel; }
         & Select { width: 28; }
         & Checkbox { width: auto; background: $surface; padding: 0; }
@@ -70,13 +80,21 @@ class FileDialog(Dialog[Wanted], Generic[Wanted]):
         """One line with a choice."""
         with Horizontal(classes="line"):
             yield Static(label, classes="label")
-            yield Select([(each, each) for each in options], value=value, allow_blank=False, compact=True, id=name)
+            yield Choice([(each, each) for each in options], value=value, allow_blank=False, compact=True, id=name)
 
     def path_line(self, value: str = "") -> ComposeResult:
-        """The path, completed as it is typed."""
-        with Horizontal(classes="line"):
+        """The path, completed as it is typed, and below it what the keys do."""
+        with Horizontal(classes="line path"):
             yield Static("file", classes="label")
-            yield Input(value, placeholder="→ completes", compact=True, suggester=PathSuggester(), id="path")
+            yield PathField(value, compact=True, suggester=PathSuggester(), id="path")
+        yield Static(MOVES, classes="hint", markup=False)
+
+    def on_mount(self) -> None:
+        """A hint for as long as there is something to complete."""
+        self.watch(self.query_one(PathField), "_suggestion", self._show_hint)
+
+    def _show_hint(self) -> None:
+        self.query_one(".hint", Static).update(OFFERED if self.query_one(PathField).offered else MOVES)
 
     def foot(self, done: str) -> ComposeResult:
         """What is wrong, and the buttons."""
@@ -84,6 +102,7 @@ class FileDialog(Dialog[Wanted], Generic[Wanted]):
         with Horizontal(classes="buttons"):
             yield Button("Cancel", compact=True, id="cancel")
             yield Button(done, variant="primary", compact=True, id="done")
+        yield Static(KEYS, classes="keys", markup=False)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in the path is the main button."""

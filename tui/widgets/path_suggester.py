@@ -1,4 +1,4 @@
-"""Completes a path as it is typed: right arrow takes what is shown. Looks at folders only."""
+"""Completes a path as it is typed: Tab or the right arrow takes what is shown. Looks at folders only."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import os
 from pathlib import Path
 
+from textual.binding import Binding
 from textual.suggester import Suggester
 
 from tui import render
+from tui.widgets.safe_area import SafeInput
 
 MOST = 5000
 
@@ -39,3 +41,23 @@ class PathSuggester(Suggester):
             return None
         clean = sorted(name for name in found if render.clean(name) == name and "\n" not in name)
         return f"{head}{slash}{clean[0]}" if clean else None
+
+
+class PathField(SafeInput):
+    """A path; Tab takes the completion where there is one, and goes on to the next field where there is none."""
+
+    BINDINGS = [Binding("tab", "complete", "Complete the path", show=False)]
+
+    @property
+    def offered(self) -> str:
+        """The path that is offered, where it is more than what is typed."""
+        return self._suggestion if len(self._suggestion) > len(self.value) else ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """With nothing to complete, Tab is the screen's."""
+        return bool(self.offered) if action == "complete" else super().check_action(action, parameters)
+
+    def action_complete(self) -> None:
+        """Take what is offered."""
+        self.value = self.offered
+        self.cursor_position = len(self.value)
