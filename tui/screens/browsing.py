@@ -56,7 +56,9 @@ class Browsing(Changing, Generic[Row, Where]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "step(1)", "Next one", show=False, id="corpus.on"),
         Binding("p", "step(-1)", "Previous one", show=False, id="corpus.back"),
-        Binding("z", "zoom", "Whole", show=False, id="corpus.zoom"),
+        Binding(
+            "z", "zoom", "Whole", show=False, tooltip="The one under the cursor, on the whole screen", id="corpus.zoom"
+        ),
         Binding("a", "select_all", "Select all", show=False, id="corpus.all"),
         Binding("escape", "back", "Back", show=False, id="corpus.escape"),
         Binding("J", "scroll_detail(3)", "Scroll down", show=False),

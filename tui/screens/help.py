@@ -61,6 +61,7 @@ class HelpScreen(ModalScreen[None]):
         """The loop, the keys, the commands."""
         changed = cast("LlamaTuiApp", self.app).workspace.settings.keys
         known = [_command(command, changed) for command in commands.COMMANDS]
+        told = {row.what for row in self.here}
         with VerticalScroll(id="help"):
             if self.about:
                 yield Rows([_command(commands.find(self.about), changed)], COMMAND_CELLS, classes="about")
@@ -69,7 +70,7 @@ class HelpScreen(ModalScreen[None]):
                 yield Rows(self.here, KEY_CELLS, id="here")
             yield Static(LOOP.replace("\n", " "), classes="loop", markup=False)
             yield Static("Keys", classes="title", markup=False)
-            yield Rows([Row(changed.get(id, key), what) for id, key, what in KEYS], KEY_CELLS)
+            yield Rows([Row(changed.get(id, key), what) for id, key, what in KEYS if what not in told], KEY_CELLS)
             yield Static("Commands", classes="title", markup=False)
             yield Rows(known, COMMAND_CELLS, bold=True)
             yield Static(
