@@ -193,6 +193,7 @@ async def test_help_begins_with_the_keys_of_the_screen_it_was_asked_on(tmp_path:
             what = [row.what for row in it.app.screen.query_one("#here", Rows).rows]
             assert any(known in line for line in what), (mode, what)
             assert "Cursor up" not in what
+            assert not set(what) & {row.what for row in it.app.screen.query(Rows)[1].rows}, "each is told once"
             await it.until(lambda: "On this screen" in it.shown())
             await it.pilot.press("escape")
 
