@@ -8,121 +8,79 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Select, Static
 
-from corpora.dialog import Exchange, Vote
-from corpora.errors import LlamaTuiError
-from sessions.comparing import IN_TURN, Comparison
-from sessions.errors import Failure
-from sessions.protocol import BASE, AnyEvent, ColumnEnded, Failed, Prefilled, Token
+from sessions.protocol import BASE
 from tui import render
-from tui.messages import AdaptersChanged, CorpusChanged, PromptHandedOver, StoreOpened
+from tui.messages import AdaptersChanged, StoreOpened
 from tui.screens.background import background
-from tui.screens.mode import ModeScreen
-from tui.widgets.dialogs import Confirm
-from tui.widgets.reply_column import Answers, ColumnHead, Question, ReplyColumn
-from tui.widgets.verdicts import chosen, counted, told
+from tui.screens.compare_asking import Asking
+from tui.screens.compare_voting import Voting
 
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
 
-TEACH = """Ask two versions the same and see what training has changed.
-
-Choose left and right above, type a prompt, press enter. Both replies come at the same time.
-Then vote: ← or 1 left, → or 2 right, t tie, x both bad. ctrl+b hides the names until the vote."""
 ALONE = "There is no adapter yet: train one first (F4). Until then both columns are the base."
 
 
-class CompareScreen(ModeScreen):
-    """Choice, prompt, two columns, vote."""
+class CompareScreen(Asking, Voting):
+    """Choice, prompt, two columns, vote.
+
+    Its letters have priority, so that they act in the order in which they are typed; where text is taken they are
+    letters all the same.
+    """
 
     MODE: ClassVar[str] = "compare"
     CSS_PATH = "compare.tcss"
     AUTO_FOCUS = "#question"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "vote('left')", "Left", key_display="←", id="compare.left"),
-        Binding("2", "vote('right')", "Right", key_display="→", id="compare.right"),
-        Binding("t", "vote('tie')", "Tie", id="compare.tie"),
-        Binding("x", "vote('both_bad')", "Both bad", id="compare.bad"),
-        Binding("3", "vote('tie')", show=False),
-        Binding("4", "vote('both_bad')", show=False),
-        Binding("n", "next", "Next prompt", id="compare.next"),
-        Binding("r", "again", "Ask again", id="compare.again"),
+        Binding("1", "vote('left')", "Left", key_display="←", priority=True, id="compare.left"),
+        Binding("2", "vote('right')", "Right", key_display="→", priority=True, id="compare.right"),
+        Binding("t", "vote('tie')", "Tie", priority=True, id="compare.tie"),
+        Binding("x", "vote('both_bad')", "Both bad", priority=True, id="compare.bad"),
+        Binding("3", "vote('tie')", priority=True, show=False),
+        Binding("4", "vote('both_bad')", priority=True, show=False),
+        Binding("n", "next", "Next prompt", priority=True, id="compare.next"),
+        Binding("u", "take_back", "Take back", tooltip="Take the vote back", priority=True, id="compare.undo"),
+        Binding("ctrl+z", "take_back", tooltip="Take the vote back", show=False),
+        Binding("r", "again", "Ask again", priority=True, id="compare.again"),
         Binding("ctrl+b", "blind", "Blind/open", priority=True, id="compare.blind"),
-        Binding("b", "blind", show=False),
+        Binding("b", "blind", priority=True, show=False),
         Binding("escape", "stop", "Stop", show=False, id="compare.stop"),
         Binding("ctrl+l", "last_prompt", "Chat's last prompt", priority=True, show=False, id="compare.last"),
     ]
 
     def __init__(self) -> None:
         super().__init__()
-        self.comparison: Comparison | None = None
-        self.blind = False
-        self.before: tuple[Exchange, ...] = ()
-        self._asked: str | None = None
-        self._failed = False
+        self.versions: list[str] | None = None
+        """What is offered beside the base; None before it was read."""
         self._wanted: tuple[str, str] | None = None
 
-    def body(self) -> ComposeResult:
-        """Choices, prompt, heads, columns, verdict."""
-        with Horizontal(id="sides"):
-            yield Select([(BASE, BASE)], value=BASE, allow_blank=False, compact=True, id="left-adapter")
-            yield Static("against", id="against")
-            yield Select([(BASE, BASE)], value=BASE, allow_blank=False, compact=True, id="right-adapter")
-            yield Static("", id="blindness", markup=False)
-        yield Question(id="question")
-        with Horizontal(id="heads"):
-            yield ColumnHead(0)
-            yield ColumnHead(1)
-        yield Static(Content(TEACH), id="compare-teach", markup=False)
-        yield Answers(id="answers")
-        yield Static("", id="verdict", markup=False)
-
-    # typed access
-
-    @property
-    def question(self) -> Question:
-        """The prompt."""
-        return self.query_one(Question)
-
-    @property
-    def heads(self) -> tuple[ColumnHead, ColumnHead]:
-        """Names and figures."""
-        left, right = self.query(ColumnHead)
-        return left, right
-
-    @property
-    def columns(self) -> tuple[ReplyColumn, ReplyColumn]:
-        """The replies."""
-        left, right = self.query(ReplyColumn)
-        return left, right
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """The chosen adapters, left and right."""
-        left, right = (str(self.query_one(f"#{side}-adapter", Select).value) for side in ("left", "right"))
-        return left, right
-
-    @property
-    def busy(self) -> bool:
-        """True while replies are coming."""
-        return self._asked is not None
-
-    @property
-    def complete(self) -> bool:
-        """True once both replies stand whole and can be voted on."""
-        comparison = self.comparison
-        return comparison is not None and not self.busy and not self._failed and all(comparison.ended)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what can be done now is in the footer; None for what has to wait, and is no letter until then."""
+        if action not in ("vote", "next", "again", "take_back"):
+            return True
+        if not self.is_mounted or (self.comparison is None and not self.busy):
+            return False
+        if self.busy or (self.casting and action in ("vote", "take_back")):
+            return None
+        match action:
+            case "vote":
+                return self.open_to_vote
+            case "take_back":
+                return self.verdict is not None
+        return True
 
     # what there is to compare
 
     def on_mount(self) -> None:
-        """Offer what there is."""
+        """Say how it is asked."""
         self._show_blindness()
+
+    def on_screen_resume(self) -> None:
+        """Offer what there is: versions come and go in other terminals too."""
         self.offer()
 
     def on_adapters_changed(self, message: AdaptersChanged) -> None:
@@ -131,12 +89,7 @@ class CompareScreen(ModeScreen):
 
     def on_store_opened(self, message: StoreOpened) -> None:
         """Earlier votes are known."""
-        self.offer()
-
-    def on_prompt_handed_over(self, message: PromptHandedOver) -> None:
-        """Another screen asks for a comparison: ask at once, after what was said in the chat before."""
-        self.question.put(message.prompt)
-        self.action_again()
+        self.show_tally()
 
     @background("offer")
     async def offer(self) -> None:
@@ -144,13 +97,17 @@ class CompareScreen(ModeScreen):
         registry = self.llama.workspace.registry
         versions = [lineage.address for lineage in await asyncio.to_thread(registry.all)]
         wanted, self._wanted = self._wanted, None
+        if versions == self.versions and wanted is None:
+            return
+        first, self.versions = not self.versions, versions
         for place, side in enumerate(("left", "right")):
             self._offer(side, versions, wanted[place] if wanted else None)
-        if not wanted and self.pair == (BASE, BASE) and versions:
+        if first and not wanted and self.pair == (BASE, BASE) and versions:
             right = self.llama.adapter if self.llama.adapter in versions else versions[-1]
             self.query_one("#right-adapter", Select).value = right
-        self._say("" if versions else ALONE)
-        await self._show_tally()
+        if self.comparison is None:
+            self.say("" if versions else ALONE)
+        await self.tell_tally()
 
     def _offer(self, side: str, versions: list[str], wanted: str | None) -> None:
         choice = self.query_one(f"#{side}-adapter", Select)
@@ -171,182 +128,13 @@ class CompareScreen(ModeScreen):
         event.stop()
         self.show_tally()
 
-    # asking
-
-    def on_question_asked(self, message: Question.Asked) -> None:
-        """Enter in the prompt."""
-        self.action_again()
-
-    def action_again(self) -> None:
-        """Ask what stands in the prompt, unless replies are still coming."""
-        if self.busy:
-            self.llama.notify("Replies are still coming. escape stops them.", severity="warning")
-        elif self.question.text.strip():
-            self.ask()
-
-    @background("ask")
-    async def ask(self) -> None:
-        """Stream both replies to their end."""
-        prompt = self.question.text.strip()
-        if not prompt or not self.llama.opened.is_set() or not (allowed := await self._allowed(prompt)):
-            return
-        chat = self.llama.chat
-        dialog = chat.dialog(self.before, prompt, tags_allowed=allowed == "tags")
-        comparison = self.comparison = Comparison(dialog, self.pair, self.blind)
-        self._begin(comparison)
-        try:
-            if await self._load(comparison):
-                async for event in comparison.ask(self.llama.client, chat.sampling, id=self._asked):
-                    self._take(event)
-        except LlamaTuiError as error:
-            self._fail(Failure.of(error))
-        finally:
-            self._asked = None
-        self._ended()
-
-    async def _allowed(self, prompt: str) -> str:
-        """`plain`, `tags` where the person sends tags knowingly, else nothing."""
-        tags = self.llama.client.tags_in(prompt)
-        if not tags:
-            return "plain"
-        question = f"The prompt holds {' and '.join(tags)}, which Llama 2 reads as the end or start of a turn."
-        answer = await self.app.push_screen_wait(Confirm("Send it all the same?", question, yes="Send", no="Go back"))
-        return "tags" if answer is True else ""
-
-    async def _load(self, comparison: Comparison) -> bool:
-        """Load each version by itself, so that one that cannot be loaded says so in its own column."""
-        loaded = True
-        for column, adapter in enumerate(comparison.columns):
-            try:
-                if adapter != BASE:
-                    await self.llama.client.load_adapter(adapter)
-            except LlamaTuiError as error:
-                loaded = False
-                self._fail(Failure.of(error), column)
-        return loaded
-
-    def _begin(self, comparison: Comparison) -> None:
-        self._asked, self._failed = self.llama.client.next_id(), False
-        self.add_class("-asked")
-        for column, head, adapter in zip(self.columns, self.heads, comparison.columns, strict=True):
-            column.clear()
-            head.begin(adapter, comparison.blind)
-        self.question.asked = self.question.text
-        self._say("The replies are coming. escape stops them.")
-        answers = self.query_one(Answers)
-        answers.begin()
-        answers.focus()
-
-    def _take(self, event: AnyEvent) -> None:
-        match event:
-            case Prefilled():
-                self._prefilled(event)
-            case Token(text=text, column=column, tokens=tokens):
-                self.columns[column].reply.feed(text)
-                self.heads[column].count(tokens)
-                self.heads[column].draw()
-                self.query_one(Answers).follow()
-            case ColumnEnded(column=column):
-                self.columns[column].reply.finish()
-                self.heads[column].end(event)
-            case Failed(failure=failure):
-                self._fail(failure)
-
-    def _prefilled(self, event: Prefilled) -> None:
-        if event.columns:
-            for place, head in enumerate(self.heads):
-                if self.comparison is not None and self.comparison.ended[place] is None:
-                    head.wait(place not in event.columns)
-            self._say(f"{IN_TURN} escape stops them.")
-        if event.dropped_exchanges:
-            self._say(f"The prompt is long: the oldest {event.dropped_exchanges} exchanges were left out.")
-
-    def _fail(self, failure: Failure, column: int | None = None) -> None:
-        self._failed = True
-        for place in range(2) if column is None else (column,):
-            self.columns[place].fail(failure)
-
-    def _ended(self) -> None:
-        comparison = self.comparison
-        if self._failed or comparison is None:
-            self._say("There is nothing to vote on. r asks again, n starts another prompt.")
-        else:
-            same = comparison.replies[0].strip() == comparison.replies[1].strip()
-            self._say(
-                ("The replies are identical. " if same else "")
-                + ("They were written in turn. " if comparison.in_turn else "")
-                + "Which is better?  ← left · → right · t tie · x both bad"
-            )
-        self.refresh_bindings()
-
-    async def action_stop(self) -> None:
-        """Stop the replies; what has come can be voted on. Otherwise leave the prompt; never go into it: keys vote."""
-        if self._asked is not None:
-            await self.llama.client.cancel(self._asked)
-        elif self.question.has_focus and self.comparison is not None:
-            self.query_one(Answers).focus()
-        else:
-            self.llama.clear_notifications()
-
-    # voting
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Only what can be done now is in the footer."""
-        match action:
-            case "vote":
-                return (
-                    self.is_mounted and self.complete and self.comparison is not None and self.comparison.vote is None
-                )
-            case "stop":
-                return True
-            case "next" | "again":
-                return self.comparison is not None and not self.busy
-        return True
-
-    @background("vote")
-    async def action_vote(self, choice: str) -> None:
-        """Save the vote, name the columns, show the tally. Left or right also makes a preference pair."""
-        comparison = self.comparison
-        if comparison is None or not self.complete or comparison.vote is not None:
-            return
-        vote = Vote(choice)
-        try:
-            await comparison.cast(self.llama.workspace.store, vote)
-        except LlamaTuiError:
-            comparison.vote = None
-            raise
-        for place, head in enumerate(self.heads):
-            head.reveal(winner=vote is (Vote.LEFT, Vote.RIGHT)[place])
-        self.llama.tell(CorpusChanged())
-        await self._show_tally()
-        self.refresh_bindings()
-
-    @background("tally")
-    async def show_tally(self) -> None:
-        """The votes between the chosen two."""
-        await self._show_tally()
-
-    async def _show_tally(self) -> None:
-        if not self.llama.opened.is_set():
-            return
-        left, right = self.pair
-        votes = await asyncio.to_thread(counted, self.llama.workspace.store, left, right)
-        comparison = self.comparison
-        if comparison is not None and comparison.vote is not None:
-            self._say(Content(f"{chosen(comparison)} ") + told(votes) + Content("  n: next prompt"))
-        elif not self.busy and comparison is None and left != right:
-            self._say(told(votes))
+    # the next prompt
 
     def action_next(self) -> None:
         """Another prompt for the same two."""
         self.before = ()
         self.question.put("")
-        self.question.focus()
-
-    def action_blind(self) -> None:
-        """Hide or show the names of the next comparison."""
-        self.blind = not self.blind
-        self._show_blindness()
+        self.set_focus(self.question)
 
     def action_last_prompt(self) -> None:
         """The chat's last prompt, with what was said before it."""
@@ -358,11 +146,19 @@ class CompareScreen(ModeScreen):
         self.question.put(chat.last.prompt)
         self.question.focus()
         if self.before:
-            self._say(f"Asked after the {len(self.before)} exchanges before it in the chat; n starts without them.")
+            self.say(f"Asked after the {len(self.before)} exchanges before it in the chat; n starts without them.")
+
+    # how it is shown
+
+    def action_blind(self) -> None:
+        """Hide or show the names of the next comparison."""
+        self.blind = not self.blind
+        self._show_blindness()
 
     def on_descendant_focus(self) -> None:
-        """Another key may change blind and open here."""
+        """Other keys may vote, and change blind and open, here."""
         self._show_blindness()
+        self.invite_again()
 
     def on_resize(self) -> None:
         """Fewer words on a narrow terminal."""
@@ -378,10 +174,6 @@ class CompareScreen(ModeScreen):
         bindings = [active.binding for active in self.active_bindings.values() if active.binding.action == "blind"]
         keys = [self.app.get_key_display(binding) for binding in bindings]
         return min(keys, key=len, default="ctrl+b")
-
-    def _say(self, words: str | Content) -> None:
-        content = render.text(words) if isinstance(words, str) else words
-        self.query_one("#verdict", Static).update(content)
 
 
 async def compare_on(app: LlamaTuiApp, left: str, right: str) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import time
 
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical
 from textual.content import Content
-from textual.message import Message
 from textual.widgets import Static
 
 from corpora.dialog import Finish
@@ -20,7 +18,6 @@ from sessions.protocol import ColumnEnded
 from tui import render
 from tui.widgets.error_panel import ErrorPanel
 from tui.widgets.reply import Reply
-from tui.widgets.safe_area import SafeTextArea
 
 SIDES = ("Left", "Right")
 ENDS = {
@@ -109,82 +106,3 @@ class ReplyColumn(Vertical):
         """Say why the reply did not come, or not to its end."""
         self.query(ErrorPanel).remove()
         self.mount(ErrorPanel(failure))
-
-
-class Answers(VerticalScroll, can_focus=True):
-    """Both columns in one scroll; arrows to the sides are votes."""
-
-    DEFAULT_CSS = """
-    Answers { height: 1fr; scrollbar-size-vertical: 1; }
-    Answers > Horizontal { height: auto; }
-    """
-    BINDINGS = [
-        Binding("left", "screen.vote('left')", "Left is better", show=False),
-        Binding("right", "screen.vote('right')", "Right is better", show=False),
-        Binding("j", "scroll_down", "Down", show=False),
-        Binding("k", "scroll_up", "Up", show=False),
-        Binding("g", "scroll_home", "Top", show=False),
-        Binding("G", "scroll_end", "End", show=False),
-    ]
-
-    following = False
-
-    def begin(self) -> None:
-        """New replies, from their top."""
-        self.following = False
-        self.anchor(False)
-        self.scroll_home(animate=False)
-
-    def follow(self) -> None:
-        """Keep the end in sight once it leaves the screen, until the person scrolls."""
-        if not self.following and self.max_scroll_y > 0:
-            self.following = True
-            self.anchor()
-
-    def compose(self) -> ComposeResult:
-        """Left and right."""
-        with Horizontal():
-            yield ReplyColumn(0)
-            yield ReplyColumn(1)
-
-
-class Question(SafeTextArea):
-    """The prompt of a comparison: Enter asks, Ctrl+J starts a new line."""
-
-    BINDINGS = [
-        Binding("enter", "ask", "Ask both", priority=True, id="compare.ask"),
-        Binding("ctrl+j,shift+enter", "newline", "New line", show=False, priority=True),
-    ]
-
-    class Asked(Message):
-        """The person asks."""
-
-    def __init__(self, *, id: str | None = None) -> None:
-        self.asked = ""
-        super().__init__(
-            id=id,
-            placeholder="Ask both the same. ctrl+l takes the chat's last prompt",
-            soft_wrap=True,
-            compact=True,
-            highlight_cursor_line=False,
-            tab_behavior="focus",
-        )
-
-    def put(self, text: str) -> None:
-        """Another text, the caret at its end."""
-        self.text = text
-        self.move_cursor(self.document.end)
-
-    def on_focus(self) -> None:
-        """What was asked already gives way to what is typed next."""
-        if self.text and self.text == self.asked:
-            self.select_all()
-
-    def action_ask(self) -> None:
-        """Ask, if there is something to ask."""
-        if self.text.strip():
-            self.post_message(self.Asked())
-
-    def action_newline(self) -> None:
-        """Start a new line."""
-        self.insert("\n")
