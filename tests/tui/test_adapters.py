@@ -11,6 +11,7 @@ from corpora.dialog import Verdict, Vote
 from corpora.store import Store
 from sessions.engine.fake import FakeEngine
 from sessions.protocol import BASE
+from sessions.registry import Registry
 from tests.tui import worlds
 from tests.tui.driving import Driven, driven, paths_in
 from tui.messages import AdapterInUseChanged, AdaptersChanged
@@ -54,10 +55,15 @@ async def test_the_tree_tells_figures_votes_and_what_is_worse(tmp_path: Path) ->
         worlds.vote(store, BASE, second, Vote.RIGHT)
         worlds.vote(store, third, second, Vote.RIGHT)
         worlds.vote(store, BASE, second, Vote.TIE)
+        worlds.vote(store, BASE, second, Vote.BOTH_BAD)
+        worlds.vote(store, BASE, second, Vote.BOTH_BAD)
     async with driven(tmp_path, size=(120, 40)) as it:
         await open_adapters(it, 5)
         await go_to(it, second)
-        await it.until(lambda: "2–0 =1" in it.shown() and "won 2, lost 0" in it.shown())
+        await it.until(lambda: "2–0 =1 ✗2 " in it.shown())
+        await it.until(lambda: "votes: won 2, lost 0, 1 tie, 2 both bad" in it.shown())
+        await it.pilot.resize_terminal(200, 50)
+        await it.until(lambda: "2–0 · 1 tie · 2 both bad" in it.shown())
         assert "1.020" in it.shown() and "30 rows in 60 steps" in it.shown() and "loss on" in it.shown()
         await go_to(it, third)
         await it.until(lambda: "worse: On rows taught before" in it.shown())
@@ -205,7 +211,33 @@ def test_votes_are_counted_for_both_sides() -> None:
         return Verdict((Said("user", "x"),), "a", "b", left, right, vote, False)
 
     counted = count_votes(
-        [verdict("a", "b", Vote.LEFT), verdict("b", "a", Vote.RIGHT), verdict("a", "b", Vote.BOTH_BAD)]
+        [
+            verdict("a", "b", Vote.LEFT),
+            verdict("b", "a", Vote.RIGHT),
+            verdict("a", "b", Vote.TIE),
+            verdict("a", "a", Vote.BOTH_BAD),
+        ]
     )
-    assert counted == {"a": Votes(2, 0, 1), "b": Votes(0, 2, 1)}
-    assert str(counted["a"]) == "2–0 =1"
+    assert counted == {"a": Votes(2, 0, 1, 1), "b": Votes(0, 2, 1, 0)}
+    assert str(counted["a"]) == "2–0 · 1 tie · 1 both bad" and counted["a"].short == "2–0 =1 ✗1"
+    assert str(Votes(3, 1)) == Votes(3, 1).short == "3–1" and str(Votes()) == ""
+
+
+async def test_what_another_terminal_changed_is_seen_when_the_screen_is_shown_again(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    first, second, *_ = worlds.fill_adapters(paths)
+    async with driven(tmp_path, size=(120, 40)) as it:
+        await it.app.use_adapter(second)
+        await open_adapters(it, 5)
+        await go_to(it, second)
+        await it.until(lambda: "mine/v2 current" in it.shown())
+        await it.pilot.press("f2")
+        await it.until(lambda: it.app.screen is it.chat)
+        other = Registry(paths)
+        assert other.rollback("mine") == first
+        made = worlds.publish(paths, parent=first)
+        await it.pilot.press("f5")
+        await it.until(lambda: "mine/v1 current" in it.shown() and made in it.shown())
+        assert "mine/v2 current" not in it.shown()
+        assert it.app.adapter == it.app.chat.adapter == second
+        assert adapters(it).tree_table.chosen == second

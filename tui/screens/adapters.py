@@ -79,8 +79,8 @@ class AdaptersScreen(ModeScreen):
 
     # hearing and looking
 
-    def on_mount(self) -> None:
-        """The first look."""
+    def on_screen_resume(self) -> None:
+        """Versions come, go and are rolled back in other terminals too."""
         self.look()
 
     def on_store_opened(self, message: StoreOpened) -> None:
@@ -217,7 +217,6 @@ class AdaptersScreen(ModeScreen):
         if not new or new == name:
             return
         in_use = self.llama.adapter
-
         await self._changed(lambda: self.llama.workspace.registry.rename(name, new))
         if in_use.startswith(f"{name}/"):
             await self._use(f"{new}/{in_use.removeprefix(f'{name}/')}")

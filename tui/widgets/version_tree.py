@@ -6,7 +6,7 @@ Is given lineages and verdicts; knows nothing of the registry or the store.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich.text import Text
@@ -21,6 +21,7 @@ from sessions.lineage import Branch, Lineage
 from sessions.protocol import BASE
 from tui import render
 from tui.widgets.paged_table import age_of
+from tui.widgets.verdicts import undecided
 
 WIDE = 70
 
@@ -31,15 +32,22 @@ class Votes:
 
     won: int = 0
     lost: int = 0
-    even: int = 0
+    ties: int = 0
+    both_bad: int = 0
 
     def __str__(self) -> str:
-        return f"{self.won}–{self.lost}" + (f" ={self.even}" if self.even else "") if self.all else ""
+        return " · ".join([f"{self.won}–{self.lost}", *undecided(self.ties, self.both_bad)]) if self.all else ""
+
+    @property
+    def short(self) -> str:
+        """The same where there is no room for words."""
+        neither = [f"{sign}{count}" for sign, count in (("=", self.ties), ("✗", self.both_bad)) if count]
+        return " ".join([f"{self.won}–{self.lost}", *neither]) if self.all else ""
 
     @property
     def all(self) -> int:
         """All of them."""
-        return self.won + self.lost + self.even
+        return self.won + self.lost + self.ties + self.both_bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,8 @@ class Shelf:
 
 
 def count_votes(verdicts: Iterable[Verdict]) -> dict[str, Votes]:
-    """Wins, losses and ties of every version and the base, over all comparisons."""
-    won: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    even: Counter[str] = Counter()
+    """The votes for, against and for neither of every version and the base, over all comparisons."""
+    won, lost, ties, both_bad = (Counter[str]() for _ in range(4))
     for verdict in verdicts:
         pair = (verdict.left_adapter, verdict.right_adapter)
         if verdict.vote in (Vote.LEFT, Vote.RIGHT):
@@ -68,8 +74,9 @@ def count_votes(verdicts: Iterable[Verdict]) -> dict[str, Votes]:
             won[winner] += 1
             lost[loser] += 1
         else:
-            even.update(set(pair))
-    return {name: Votes(won[name], lost[name], even[name]) for name in {*won, *lost, *even}}
+            (ties if verdict.vote is Vote.TIE else both_bad).update(set(pair))
+    names = {*won, *lost, *ties, *both_bad}
+    return {name: Votes(won[name], lost[name], ties[name], both_bad[name]) for name in names}
 
 
 class VersionTree(DataTable[Text]):
@@ -108,16 +115,18 @@ class VersionTree(DataTable[Text]):
         self.shelf = shelf
         known = {BASE, *(each.lineage.address for each in shelf.branches)}
         self.marked = [each for each in self.marked if each in known]
-        wide = self.size.width >= WIDE
         with self.prevent(DataTable.RowHighlighted):
-            if wide != self._wide:
-                self._wide = wide
-                self.clear(columns=True)
-                for name in ("  Version", *(("Rows", "Steps", "Loss") if wide else ()), "Held out", "Votes", "Age"):
-                    self.add_column(name, key=name)
+            self._set_columns(self.size.width >= WIDE)
             self.clear()
             self._fill()
         self._point_at(before if before in known else BASE)
+
+    def _set_columns(self, wide: bool) -> None:
+        if wide != self._wide:
+            self._wide = wide
+            self.clear(columns=True)
+            for name in ("  Version", *(("Rows", "Steps", "Loss") if wide else ()), "Held out", "Votes", "Age"):
+                self.add_column(name, key=name)
 
     def toggle(self) -> None:
         """Mark or unmark the row; of three the oldest mark goes."""
@@ -131,39 +140,56 @@ class VersionTree(DataTable[Text]):
         self.post_message(self.Marked())
 
     def on_resize(self) -> None:
-        """Fewer columns on a narrow terminal."""
-        if self._wide is not None and (self.size.width >= WIDE) != self._wide:
+        """Fewer columns and words on a narrow terminal."""
+        if self._wide is not None:
             self.show(self.shelf)
 
     def _fill(self) -> None:
-        self._add(BASE, "", Text("the model itself", "dim"), None)
+        rows = self._rows(str)
+        if self._width_of(rows) > self.scrollable_content_region.width:
+            rows = self._rows(lambda votes: votes.short)
+        for key, cells in rows:
+            self.add_row(*cells, key=key)
+        for place, error in enumerate(self.shelf.damaged):
+            cells = [Text.assemble(("✗ ", "red"), render.cell(error.what, "red", 60))]
+            self.add_row(*cells, *(Text("") for _ in range(len(self.columns) - 1)), key=f"!{place}")
+
+    def _rows(self, told: Callable[[Votes], str]) -> list[tuple[str, list[Text]]]:
+        rows = [self._row(BASE, "", Text("the model itself", "dim"), None, told)]
         for each in self.shelf.branches:
             lineage = each.lineage
             flag = Text("current", "dim") if each.current else Text("")
             if lineage.worse:
                 flag = Text.assemble(("worse ", "yellow"), flag)
-            self._add(lineage.address, "  " * each.depth + ("└ " if each.depth else ""), flag, lineage)
-        for place, error in enumerate(self.shelf.damaged):
-            cells = [Text.assemble(("✗ ", "red"), render.cell(error.what, "red", 60))]
-            self.add_row(*cells, *(Text("") for _ in range(len(self.columns) - 1)), key=f"!{place}")
+            rows.append(
+                self._row(lineage.address, "  " * each.depth + ("└ " if each.depth else ""), flag, lineage, told)
+            )
+        return rows
 
-    def _add(self, address: str, indent: str, flag: Text, lineage: Lineage | None) -> None:
+    def _row(
+        self, address: str, indent: str, flag: Text, lineage: Lineage | None, told: Callable[[Votes], str]
+    ) -> tuple[str, list[Text]]:
         used = address == self.shelf.in_use
         mark = "◆ " if address in self.marked else "● " if used else "  "
         name = Text.assemble(
             (mark, "green bold"), (indent, "dim"), (render.line(address, 80), "bold" if used else ""), " ", flag
         )
-        figures = [_figure(lineage.held_out if lineage else None)]
-        if self._wide:
-            counts = (str(lineage.rows), str(lineage.steps)) if lineage else ("", "")
-            figures = [
-                *(Text(count, justify="right") for count in counts),
-                _figure(lineage.loss if lineage else None),
-                *figures,
-            ]
-        votes = Text(str(self.shelf.votes.get(address, "")))
+        votes = Text(told(self.shelf.votes.get(address, Votes())))
         age = Text(age_of(lineage.created) if lineage else "", justify="right")
-        self.add_row(name, *figures, votes, age, key=address)
+        return address, [name, *self._figures(lineage), votes, age]
+
+    def _figures(self, lineage: Lineage | None) -> list[Text]:
+        held_out = _figure(lineage.held_out if lineage else None)
+        if not self._wide:
+            return [held_out]
+        counts = (str(lineage.rows), str(lineage.steps)) if lineage else ("", "")
+        loss = _figure(lineage.loss if lineage else None)
+        return [*(Text(count, justify="right") for count in counts), loss, held_out]
+
+    def _width_of(self, rows: list[tuple[str, list[Text]]]) -> int:
+        heads = [column.label for column in self.ordered_columns]
+        cells = zip(heads, *(row for _, row in rows), strict=True)
+        return sum(max(cell.cell_len for cell in column) + 2 * self.cell_padding for column in cells)
 
     def _point_at(self, address: str) -> None:
         self.move_cursor(row=self.get_row_index(address), animate=False)
@@ -186,7 +212,8 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
     parts += _scores(lineage)
     votes = shelf.votes.get(lineage.address)
     if votes:
-        parts += [Content(""), Content(f"votes: won {votes.won}, lost {votes.lost}, tied or both bad {votes.even}")]
+        words = [f"won {votes.won}", f"lost {votes.lost}", *undecided(votes.ties, votes.both_bad)]
+        parts += [Content(""), Content(f"votes: {', '.join(words)}")]
     return Content("\n").join(parts)
 
 
