@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from corpora.dialog import Vote
 from sessions.engine.fake import FakeEngine
 from sessions.errors import OutOfMemory
@@ -144,6 +146,23 @@ async def test_columns_that_come_in_turn_say_so(tmp_path: Path) -> None:
         may.set()
         await it.until(lambda: not screen.busy and "They were written in turn. Which is better?" in it.shown())
         assert "comes next" not in it.shown() and "mine/v2 mine/v2" in it.shown()
+
+
+@pytest.mark.parametrize("failing", [BASE, SECOND])
+async def test_an_error_in_one_turn_leaves_the_other_as_it_is(tmp_path: Path, failing: str) -> None:
+    worlds.fill_adapters(paths_in(tmp_path))
+
+    def script(request: Generate, adapter: str) -> str:
+        if adapter == failing:
+            raise OutOfMemory("The GPU is full.", data="Nothing is lost.")
+        return f"{adapter} is whole"
+
+    async with driven(tmp_path, FakeEngine(script=script, alone=[SECOND]), size=(120, 40)) as it:
+        screen = await open_compare(it)
+        await ask(it, "Who?")
+        shown = 2 if failing == BASE else 1
+        await it.until(lambda: it.shown().count("The GPU is full.") == shown and "comes next" not in it.shown())
+        assert screen.failed and ("base is whole" in it.shown()) == (failing == SECOND)
 
 
 async def test_an_error_is_shown_in_the_columns_and_cannot_be_voted_on(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from tui.screens.background import background
 from tui.screens.mode import ModeScreen
 from tui.widgets.charts import bar
 from tui.widgets.dialogs import AskLine, Confirm
-from tui.widgets.path_suggester import PathSuggester
 from tui.widgets.version_tree import Shelf, VersionTree, count_votes, detail_of
 
 Result = TypeVar("Result")
@@ -238,9 +237,8 @@ class AdaptersScreen(ModeScreen):
     @background("change")
     async def action_import(self) -> None:
         """Copy a PEFT folder in as the next version of a name."""
-        hint = "A PEFT folder: adapter_config.json and adapter_model.safetensors. → completes the path."
-        suggester = PathSuggester(folders=True)
-        folder = await self.app.push_screen_wait(AskLine("Import an adapter", hint=hint, suggester=suggester))
+        hint = "A PEFT folder: adapter_config.json and adapter_model.safetensors. tab completes the path."
+        folder = await self.app.push_screen_wait(AskLine("Import an adapter", hint=hint, folder=True))
         if not folder:
             return
         path = _path(folder)
@@ -258,8 +256,7 @@ class AdaptersScreen(ModeScreen):
             return
         proposed = str(self.llama.workspace.paths.exports / chosen.replace("/", "-"))
         hint = "A new or empty folder. PEFT's from_pretrained opens it."
-        suggester = PathSuggester(folders=True)
-        typed = await self.app.push_screen_wait(AskLine(f"Export {chosen}", proposed, hint=hint, suggester=suggester))
+        typed = await self.app.push_screen_wait(AskLine(f"Export {chosen}", proposed, hint=hint, folder=True))
         if typed:
             target = _path(typed)
             await asyncio.to_thread(self.llama.workspace.registry.export, chosen, target)

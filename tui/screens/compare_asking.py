@@ -134,9 +134,13 @@ class Asking(CompareParts):
             self.say(f"The prompt is long: the oldest {event.dropped_exchanges} exchanges were left out.")
 
     def _fail(self, failure: Failure, column: int | None = None) -> None:
+        """Say why where a reply is missing: one that came whole before another failed stays as it is."""
         self.failed = True
-        for place in range(2) if column is None else (column,):
+        ended = self.comparison.ended if self.comparison is not None else []
+        missing = [place for place in range(2) if place >= len(ended) or ended[place] is None]
+        for place in (missing or range(2)) if column is None else (column,):
             self.columns[place].fail(failure)
+            self.heads[place].fail()
 
     def _ended(self) -> None:
         comparison = self.comparison

@@ -13,11 +13,11 @@ from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.suggester import Suggester
 from textual.widgets import Button, Input, Static, TextArea
 
 from corpora.errors import LlamaTuiError
 from tui import render
+from tui.widgets.path_suggester import PathField, PathSuggester
 from tui.widgets.safe_area import SafeInput, SafeTextArea
 
 Answer = TypeVar("Answer")
@@ -98,7 +98,7 @@ class Confirm(Dialog[bool]):
 
 
 class AskLine(Dialog[str]):
-    """One line; `check` raises LlamaTuiError where the answer will not do."""
+    """One line, or a `folder` that is completed; `check` raises LlamaTuiError where the answer will not do."""
 
     def __init__(
         self,
@@ -107,16 +107,20 @@ class AskLine(Dialog[str]):
         *,
         hint: str = "",
         check: Callable[[str], object] | None = None,
-        suggester: Suggester | None = None,
+        folder: bool = False,
     ) -> None:
         super().__init__()
-        self.title_text, self.value, self.hint, self.check, self.suggester = title, value, hint, check, suggester
+        self.title_text, self.value, self.hint, self.check, self.folder = title, value, hint, check, folder
 
     def compose(self) -> ComposeResult:
         """A hint, the field, what is wrong with it."""
         with self.window(self.title_text):
             yield Static(render.text(self.hint), classes="body")
-            yield SafeInput(render.line(self.value), compact=True, suggester=self.suggester)
+            value = render.line(self.value)
+            if self.folder:
+                yield PathField(value, compact=True, suggester=PathSuggester(folders=True))
+            else:
+                yield SafeInput(value, compact=True)
             yield Static("", classes="error", markup=False)
             yield Static("enter saves · esc cancels", classes="keys", markup=False)
 

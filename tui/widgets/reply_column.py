@@ -65,6 +65,11 @@ class ColumnHead(Static):
         self._told = " · ".join(word for word in words if word)
         self.draw()
 
+    def fail(self) -> None:
+        """Nothing more comes."""
+        self._told = ENDS[Finish.FAILED]
+        self.draw()
+
     def reveal(self, winner: bool) -> None:
         """Name it, after the vote."""
         self.blind, self.winner = False, winner
