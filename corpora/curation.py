@@ -15,7 +15,7 @@ from corpora.llama2 import encode_example
 from corpora.store import Filter, Store
 from corpora.tokens import Tokenizer
 
-__all__ = ["Finding", "Fix", "Kind", "Survey", "apply", "check", "check_exchange", "counted", "survey"]
+__all__ = ["Finding", "Fix", "Kind", "Survey", "apply", "check_exchange", "counted", "survey"]
 
 LOOKED_AT = Filter(statuses=(Status.KEPT, Status.PENDING, Status.DEFERRED))
 MAX_LENGTH = 2048
@@ -54,7 +54,10 @@ def survey(
     max_length: int = MAX_LENGTH,
     progress: Callable[[int], None] = lambda found: None,
 ) -> Survey:
-    """Check all, then put it in order: by kind, what is kept before what is not, then as it was said."""
+    """Check all, then put it in order: by kind, what is kept before what is not, then as it was said.
+
+    With a tokenizer also what is too long. Holds findings, never the whole corpus.
+    """
     found: list[tuple[int, int, Finding]] = []
     for exchange, finding in _walk(store, where, tokenizer, max_length):
         found.append((_WEIGHT[finding.kind], _STANDING.get(exchange.status, len(_STANDING)), finding))
@@ -71,17 +74,6 @@ def counted(counts: dict[Kind, int]) -> str:
         for kind, plural in PLURALS.items()
         if counts.get(kind)
     )
-
-
-def check(
-    store: Store, where: Filter = LOOKED_AT, *, tokenizer: Tokenizer | None = None, max_length: int = MAX_LENGTH
-) -> Iterator[Finding]:
-    """All findings, exchange by exchange, the oldest first; with a tokenizer also what is too long.
-
-    Lazy, and without the whole corpus in memory.
-    """
-    for _, finding in _walk(store, where, tokenizer, max_length):
-        yield finding
 
 
 def apply(store: Store, finding: Finding) -> bool:

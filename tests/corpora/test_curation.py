@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from corpora.curation import Finding, Fix, Kind, apply, check, check_exchange
+from corpora.curation import Finding, Fix, Kind, apply, check_exchange, survey
 from corpora.dialog import Exchange, Finish, Status
 from corpora.preview import preview
 from corpora.scripts import script_of
@@ -119,35 +119,35 @@ def test_duplicates_near_duplicates_and_conflicts(store: Store) -> None:
         ("Tell me of the river", "Another answer altogether, short and dry."),
         ("Something else", "Nothing like the others in any way."),
     )
-    found = [finding for finding in check(store) if finding.other]
+    found = [finding for finding in survey(store).findings if finding.other]
     assert [(finding.kind, finding.exchange_id, finding.other) for finding in found] == [
+        (Kind.CONFLICT, 4, 1),
         (Kind.DUPLICATE, 2, 1),
         (Kind.NEAR_DUPLICATE, 3, 1),
-        (Kind.CONFLICT, 4, 1),
     ]
 
 
 def test_near_duplicates_in_scripts_without_blanks(store: Store) -> None:
     text = "科学方法是一种系统性的求知过程，包括观察、提出假设、设计实验和验证结果，最后得出结论并与他人分享。"
     add(store, ("请介绍科学方法", text), ("请介绍一下科学方法", text + "谢谢"), ("你好", "我很好，谢谢你的关心"))
-    assert [finding.kind for finding in check(store)] == [Kind.NEAR_DUPLICATE]
+    assert [finding.kind for finding in survey(store).findings] == [Kind.NEAR_DUPLICATE]
 
 
 def test_the_same_words_in_another_dialog_are_no_duplicate(store: Store) -> None:
     for key, first in (("a", "Shall we go?"), ("b", "Shall we stay?")):
         turns = (ImportedTurn(first, "As you like it."), ImportedTurn("Yes", "Then we do that right away."))
         store.add_dialogs([ImportedDialog(turns, None, "f", key)])
-    assert [finding for finding in check(store) if finding.kind in (Kind.DUPLICATE, Kind.CONFLICT)] == []
+    assert [finding for finding in survey(store).findings if finding.kind in (Kind.DUPLICATE, Kind.CONFLICT)] == []
 
 
 def test_fixes_are_carried_out_and_undone(store: Store) -> None:
     add(store, ("red?", "\x1b[31mred\x1b[0m it is"), ("me?", "As an AI, I am nothing."), ("什么？", "Nothing at all."))
-    outcomes = {finding.kind: apply(store, finding) for finding in list(check(store))}
+    outcomes = {finding.kind: apply(store, finding) for finding in survey(store).findings}
     assert outcomes == {Kind.CONTROL_CODES: True, Kind.REFUSAL: True, Kind.SCRIPT: False}
     assert store.exchange(1).reply == "red it is"
     assert store.exchange(2).status is Status.REJECTED
     assert store.preferences() == []
-    assert {finding.kind for finding in check(store)} == {Kind.SCRIPT}
+    assert {finding.kind for finding in survey(store).findings} == {Kind.SCRIPT}
     store.undo()
     store.undo()
     assert store.exchange(1).reply == "\x1b[31mred\x1b[0m it is"
@@ -155,8 +155,8 @@ def test_fixes_are_carried_out_and_undone(store: Store) -> None:
 
 def test_what_is_too_long_is_told_with_a_tokenizer(store: Store, words: Tokenizer) -> None:
     add(store, ("short", "one."), ("long", "many words " * 100 + "."))
-    found = [finding for finding in check(store, tokenizer=words, max_length=100) if finding.kind is Kind.TOO_LONG]
-    assert [finding.exchange_id for finding in found] == [2]
+    found = survey(store, tokenizer=words, max_length=100).findings
+    assert [finding.exchange_id for finding in found if finding.kind is Kind.TOO_LONG] == [2]
 
 
 def test_advice_is_in_words() -> None:
