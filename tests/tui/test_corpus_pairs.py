@@ -46,6 +46,15 @@ async def open_pairs(it: Driven, count: int = 4) -> PairsScreen:
     return pairs(it)
 
 
+async def test_the_way_back_from_a_whole_pair_stands_at_the_foot(home: Path) -> None:
+    async with driven(home, size=(80, 24)) as it:
+        await open_pairs(it)
+        await it.pilot.press("enter")
+        await it.until(lambda: pairs(it).has_class("-zoomed") and "esc Back" in it.shown())
+        await it.pilot.press("escape")
+        await it.until(lambda: not pairs(it).has_class("-zoomed") and "esc Back" not in it.shown())
+
+
 async def test_pairs_are_browsed_with_their_dialog_and_origin(home: Path) -> None:
     async with driven(home, size=(120, 40)) as it:
         await open_pairs(it)

@@ -60,6 +60,7 @@ class Browsing(Changing, Generic[Row, Where]):
             "z", "zoom", "Whole", show=False, tooltip="The one under the cursor, on the whole screen", id="corpus.zoom"
         ),
         Binding("a", "select_all", "Select all", show=False, id="corpus.all"),
+        Binding("escape", "leave_whole", "Back", tooltip="Back to the table", id="corpus.escape"),
         Binding("escape", "back", "Back", show=False, id="corpus.escape"),
         Binding("J", "scroll_detail(3)", "Scroll down", show=False),
         Binding("K", "scroll_detail(-3)", "Scroll up", show=False),
@@ -245,6 +246,16 @@ class Browsing(Changing, Generic[Row, Where]):
         zoomed = not self.has_class("-zoomed")
         self.set_class(zoomed, "-zoomed")
         (self.detail if zoomed else self.table).focus()
+
+    def action_leave_whole(self) -> None:
+        """From the row on the whole screen back to the table."""
+        self.action_back()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The way back from the whole screen stands at the foot; a field comes first."""
+        if action == "leave_whole":
+            return self.has_class("-zoomed") and not isinstance(self.focused, Input)
+        return super().check_action(action, parameters)
 
     def action_back(self) -> None:
         """One step back: from a field, the whole row, a selection, a filter; else from toasts."""

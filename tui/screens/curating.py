@@ -179,17 +179,10 @@ class Curating(Browsing[Exchange, Filter]):
         """Hide the ids."""
         self.action_tokens()
 
-    def action_leave_whole(self) -> None:
-        """From the exchange on the whole screen back to the table."""
-        self.action_back()
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape ends the innermost thing, and says at the foot what that is; a field comes first."""
-        typing = isinstance(self.focused, Input)
         if action == "end_tokens":
-            return self.tokens_shown and not typing
-        if action == "leave_whole":
-            return self.has_class("-zoomed") and not typing
+            return self.tokens_shown and not isinstance(self.focused, Input)
         return super().check_action(action, parameters)
 
     @background("tokens")
