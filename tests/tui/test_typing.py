@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from textual import events
+from textual.geometry import Region
 from textual.widgets import Input
 
 from tests.tui.driving import driven
 from tui.app import LlamaTuiApp
+from tui.widgets.inline_editor import InlineEditor
 
 
 def type_at_once(app: LlamaTuiApp, *keys: str) -> None:
@@ -36,6 +38,17 @@ async def test_a_correction_typed_in_one_go_is_saved_whole(tmp_path: Path) -> No
         store = driven_app.app.workspace.store
         await driven_app.until(lambda: store.exchange(driven_app.app.chat.branch[-1].id).corrected)
         assert store.exchange(driven_app.app.chat.branch[-1].id).reply == "base heard: hello and more of it"
+
+
+async def test_an_editor_that_is_taken_away_while_the_screen_is_painted_harms_nothing(tmp_path: Path) -> None:
+    async with driven(tmp_path) as driven_app:
+        await driven_app.ask("hello")
+        await driven_app.pilot.press("ctrl+e")
+        await driven_app.until(lambda: driven_app.chat.editor is not None)
+        area = driven_app.chat.query_one(InlineEditor).area
+        parent, area._parent = area._parent, None
+        assert [strip.text for strip in area.render_lines(Region(0, 0, 5, 2))] == [" " * 5] * 2
+        area._parent = parent
 
 
 async def test_what_is_pasted_into_a_line_reaches_the_screen_clean(tmp_path: Path) -> None:

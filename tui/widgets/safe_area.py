@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from rich.text import Text
+from textual.geometry import Region
+from textual.strip import Strip
 from textual.widgets import Input, TextArea
 
 from tui import render
@@ -14,6 +16,10 @@ class SafeTextArea(TextArea):
     def get_line(self, line_index: int) -> Text:
         """One line as it is shown: a picture for each code, so that places stay the same."""
         return Text(render.pictured(self.document.get_line(line_index)), end="", no_wrap=True)
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Blank once it is taken away: a painting that was under way asks still, and Textual finds no colours then."""
+        return super().render_lines(crop) if self.is_attached else [Strip.blank(crop.width)] * crop.height
 
 
 class SafeInput(Input):
