@@ -16,6 +16,7 @@ from sessions.adapter_folder import card
 from sessions.errors import UNREADABLE, AdapterDamaged
 from sessions.protocol import BASE
 from sessions.training.events import Scored
+from sessions.training.report import GateReport
 
 FILE = "lineage.json"
 ADDRESS = re.compile(r"(?P<name>[^/@]+)(?:/v|@v?)(?P<version>[1-9][0-9]{0,8})")
@@ -44,6 +45,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None = None
     held_out: float | None = None
     scores: tuple[Scored, ...] = ()
+    gate: GateReport | None = None
     worse: str = ""
     steps: int = 0
     created: float = 0.0

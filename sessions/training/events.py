@@ -16,6 +16,7 @@ import msgspec
 
 from sessions.errors import UNREADABLE, Failure
 from sessions.paths import private_open, write_all
+from sessions.training.report import GateReport
 
 
 class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -116,8 +117,14 @@ class Scored(RunEvent, frozen=True, tag=True, kw_only=True):
     examples: int
 
 
+class Gated(RunEvent, frozen=True, tag=True, kw_only=True):
+    """The result of the gate for the version that is about to be published."""
+
+    report: GateReport
+
+
 class Published(RunEvent, frozen=True, tag=True, kw_only=True):
-    """The adapter stands whole under its name. `worse` says why it should not be swapped in by itself."""
+    """The version is on disk. `worse` is why it should not be used, empty where it passed the gate."""
 
     adapter: str
     digest: str
@@ -162,6 +169,7 @@ AnyRunEvent: TypeAlias = (
     | Sampled
     | CheckpointWritten
     | Scored
+    | Gated
     | Published
     | Warned
     | RunFinished

@@ -18,6 +18,7 @@ from sessions.training.events import (
     FILE,
     AnyRunEvent,
     CheckpointWritten,
+    Gated,
     HeldOut,
     Planned,
     Published,
@@ -34,6 +35,7 @@ from sessions.training.events import (
     Warned,
     WorkerStarted,
 )
+from sessions.training.report import GateReport
 
 Phase = Literal["prepared", "running", "finished", "stopped", "cancelled", "failed"]
 CLOCK_SLACK = 2.0
@@ -54,6 +56,7 @@ class RunState:
     samples: list[Sampled] = field(default_factory=list)
     scores: list[Scored] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    gate: GateReport | None = None
     published: Published | None = None
     failure: Failure | None = None
     resumable: bool = False
@@ -96,7 +99,7 @@ class RunState:
         self.steps = [step for step in self.steps if step.step <= event.resumed_step]
         self.held_out = [found for found in self.held_out if found.step <= event.resumed_step]
         self.samples = [sample for sample in self.samples if sample.step <= event.resumed_step]
-        self.scores = []
+        self.scores, self.gate = [], None
 
     def _went_on(self, event: AnyRunEvent) -> None:
         match event:
@@ -114,6 +117,8 @@ class RunState:
                 self.scores.append(event)
             case Warned():
                 self.warnings.append(event.text)
+            case Gated():
+                self.gate = event.report
             case Published():
                 self.published = event
             case CheckpointWritten():
