@@ -49,7 +49,7 @@ class VersionNames:
     def identify(self, identities: Mapping[str, str]) -> bool:
         """Replace recorded addresses by identities, once for each store; False where that was done before.
 
-        One transaction. An address that is not in `identities` stays and is shown as that of a removed version.
+        One transaction; `update` then says what the versions are called. An address that is not in `identities` stays and is shown as that of a removed version.
         """
         if self._store.read_only or self._identified():
             return False
@@ -91,4 +91,3 @@ def _replace(db: sqlite3.Connection, address: str, identity: str) -> None:
         (identity, address),
     )
     db.execute("DELETE FROM trained WHERE adapter = ?", (address,))
-    note_name(db, identity, address)

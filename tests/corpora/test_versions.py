@@ -130,10 +130,10 @@ def test_an_interrupted_identification_leaves_the_addresses(old: Path, monkeypat
 
     with Store(old) as store:
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr("corpora.store.versions.note_name", killed)
+            patched.setattr("corpora.store.versions.time.time", killed)
             store.version_names.identify(KNOWN)
         assert store._one("SELECT adapter FROM exchanges WHERE id = 2") == "mine/v1"
-        assert store.version_names.identify(KNOWN) and store.exchange(2).adapter == "mine/v1"
+        assert store.version_names.identify(KNOWN)
         assert store._one("SELECT adapter FROM exchanges WHERE id = 2") == FIRST
 
 
@@ -142,4 +142,4 @@ def test_two_that_identify_a_store_at_once(old: Path) -> None:
         names = VersionNames(two)
         names._identified = lambda: False  # type: ignore[method-assign]
         assert one.version_names.identify(KNOWN) and not names.identify({"mine/v1": SECOND})
-        assert one.exchange(2).adapter == "mine/v1" and one.verdicts()[0].left_version == FIRST
+        assert one.verdicts()[0].left_version == FIRST
