@@ -1,7 +1,6 @@
 """The one place where a host's event or a run's event becomes a Textual message.
 
-One follower for each active run, whatever screens are open; a new version is offered or used as the
-settings say. Knows nothing of widgets.
+One follower for each active run, whatever screens are open. Independent of widgets.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tui.messages import (
     ModelReady,
     RunEnded,
     RunEventHappened,
-    VersionOffered,
+    VersionRefused,
 )
 
 if TYPE_CHECKING:
@@ -99,19 +98,9 @@ class Bridge:
         self.app.tell(RunEventHappened(state.id, event, state))
         if isinstance(event, Published):
             self.app.tell(AdaptersChanged())
-            await self._offer(state, event)
-
-    async def _offer(self, state: RunState, published: Published) -> None:
-        """Use a version at once where the settings say so; one that is worse is only ever offered.
-
-        One that another model has learnt is neither used nor offered here.
-        """
-        if state.created is not None and state.created.model != self.app.client.model:
-            return
-        if self.app.workspace.settings.new_version == "use" and not published.worse:
-            await self.app.use_adapter(published.adapter)
-        elif published.adapter != self.app.adapter:
-            self.app.tell(VersionOffered(published))
+            mine = state.created is None or state.created.model == self.app.client.model
+            if mine and event.worse:
+                self.app.tell(VersionRefused(event))
 
 
 def _ended(reason: str) -> HostDied:

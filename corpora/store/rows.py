@@ -77,8 +77,19 @@ def conversation_of(row: Any) -> Conversation:
 
 def verdict_of(row: Any) -> Verdict:
     """Out of VERDICT."""
-    dialog, vote, blind = dialog_of(row[1]), Vote(row[6]), bool(row[7])
-    return Verdict(dialog, *row[2:6], vote, blind, row[0], *row[8:11])
+    return Verdict(
+        dialog=dialog_of(row[1]),
+        left=row[2],
+        right=row[3],
+        left_adapter=row[4],
+        right_adapter=row[5],
+        vote=Vote(row[6]),
+        blind=bool(row[7]),
+        id=row[0],
+        created=row[8],
+        left_version=row[9],
+        right_version=row[10],
+    )
 
 
 def preference_of(row: Any) -> Preference:

@@ -49,7 +49,8 @@ class VersionNames:
     def identify(self, identities: Mapping[str, str]) -> bool:
         """Replace recorded addresses by identities, once for each store; False where that was done before.
 
-        One transaction; `update` then says what the versions are called. An address that is not in `identities` stays and is shown as that of a removed version.
+        One transaction; `update` then says what the versions are called. An address that is not in `identities`
+        stays and is shown as that of a removed version.
         """
         if self._store.read_only or self._identified():
             return False

@@ -26,12 +26,16 @@ class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
-    """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256."""
+    """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256.
+
+    `parent_digest` identifies the parent, whatever it is called later.
+    """
 
     run: str
     model: str
     adapter: str
     parent: str
+    parent_digest: str = ""
     snapshot: str
     new_rows: int
     replayed_rows: int = 0

@@ -16,7 +16,7 @@ from corpora.dialog import Example
 from corpora.store import Store
 from sessions.engine.base import LoadedBase
 from sessions.registry import Lineage, Registry
-from sessions.training import adapting, evaluation
+from sessions.training import adapting
 from sessions.training.events import RunCreated, Scored
 from sessions.training.schedule import Schedule, order
 from sessions.training.supervised import Supervised
@@ -60,12 +60,12 @@ class Material:
         places = order(self.lengths, plan.micro_batch, seed, 0)[:reached]
         return Material([self.train[place] for place in sorted(places)], [], self.left_out)
 
-    def mark_trained(self, corpus: Path, address: str, at: float) -> None:
+    def mark_trained(self, corpus: Path, version: Lineage, at: float) -> None:
         """Remember in the store which exchanges a version has learnt. Raises StoreError."""
         store = Store(corpus)
         try:
             ids = sorted({exchange for row, _ in self.train for exchange in row.exchange_ids})
-            store.mark_trained(ids, address, at=at)
+            store.mark_trained(ids, version.digest, at=at, address=version.address)
         finally:
             store.close()
 
@@ -103,6 +103,7 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         adapter=created.adapter,
         version=0,
         parent=created.parent,
+        parent_digest=created.parent_digest,
         base_model=result.base.info.name,
         base_digest=result.base.digest,
         run=created.run,
@@ -112,7 +113,6 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         loss=progress.loss,
         held_out=_new_loss(result.scores, "held_out"),
         scores=tuple(result.scores),
-        worse=evaluation.worse(result.scores, created.parent),
         steps=result.steps,
     )
 

@@ -85,6 +85,7 @@ def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Rec
         model=model,
         adapter=adapter,
         parent=start,
+        parent_digest="" if start == BASE else Registry(paths).identity(start),
         snapshot=snapshot.sha256,
         new_rows=snapshot.new,
         replayed_rows=len(snapshot.rows) - snapshot.new,

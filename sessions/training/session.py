@@ -18,7 +18,7 @@ from sessions.engine.words import Words
 from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
 from sessions.paths import Paths
 from sessions.protocol import BASE
-from sessions.registry import Registry
+from sessions.registry import Lineage, Registry
 from sessions.settings import Settings
 from sessions.training import adapting, checkpoints, evaluation, events, runs, schedule
 from sessions.training.assignment import Assignment
@@ -128,7 +128,7 @@ class Session:
     def _attach(self, base: LoadedBase) -> Any:
         parent = self.parent_folder()
         if parent is not None:
-            lineage = self.registry.lineage(self.created.parent)
+            lineage = self.registry.lineage(self.parent)
             if lineage.base_digest and lineage.base_digest != base.digest:
                 self.tell(Warned(text=f"{self.created.parent} was trained on another build of {lineage.base_model}."))
         model, notes = adapting.attach(base.model, self.recipe, base.info.name, parent)
@@ -138,7 +138,13 @@ class Session:
 
     def parent_folder(self) -> Path | None:
         """The PEFT folder that the run continues, checked; None where it starts from the base."""
-        return None if self.created.parent == BASE else self.registry.verified(self.created.parent)
+        return None if self.created.parent == BASE else self.registry.verified(self.parent)
+
+    @property
+    def parent(self) -> str:
+        """Where the version that the run continues is now, whatever it was called when the run was prepared."""
+        known = self.created.parent_digest
+        return self.registry.address(known) if known else self.created.parent
 
     def _plan(self, model: Any, material: Material, base: LoadedBase) -> schedule.Schedule:
         plan = schedule.plan(len(material.train), max(material.lengths), self.recipe, base.device.type)
@@ -227,19 +233,20 @@ class Session:
         result.material = result.material.taught(result.steps, plan, self.recipe.seed)
         self.tell(Stage(name="Publishing"))
         lineage = publish(result, self.created, self.registry)
-        self.tell(Published(adapter=lineage.address, digest=lineage.digest, worse=lineage.worse))
-        self._mark(result.material, lineage.address)
+        worse = evaluation.worse(result.scores, self.created.parent)
+        self.tell(Published(adapter=lineage.address, digest=lineage.digest, worse=worse))
+        self._mark(result.material, lineage)
         if result.trainer.complete:
             checkpoints.clear(self.folder)
             return RunFinished()
         return RunStopped(step=int(result.trainer.state.global_step))
 
-    def _mark(self, material: Material, address: str) -> None:
+    def _mark(self, material: Material, version: Lineage) -> None:
         """The version is there; a store that cannot be written takes nothing from it."""
         try:
-            material.mark_trained(self.paths.corpus, address, self.created.time)
+            material.mark_trained(self.paths.corpus, version, self.created.time)
         except LlamaTuiError as error:
-            self.tell(Warned(text=f"The exchanges could not be marked as trained in {address}: {error}"))
+            self.tell(Warned(text=f"The exchanges could not be marked as trained in {version.address}: {error}"))
 
 
 def _created(folder: Path) -> RunCreated:

@@ -147,7 +147,7 @@ def _run(help: str) -> Parser:
 
 
 def _add_chat(verbs: Tree) -> None:
-    which = _adapter("answer with this adapter: base, NAME or NAME/vN")
+    which = _adapter("answer with this version: base, NAME/vN, or NAME (its accepted version)")
     repl = verbs.verb("repl", "Chat line by line; the same commands as in the app", "opening:repl", which)
     repl.add_argument("--plain", action="store_true", help="append-only text: no colour, no toolbar, nothing redrawn")
     ask = verbs.verb("ask", "Answer one prompt and save the exchange", "ask:ask", which, _tags(), _sampling())
@@ -233,8 +233,10 @@ def _add_adapters(verbs: Tree) -> None:
     adapters.verb("show", "Show a version's lineage and figures", "adapters:show").add_argument(
         "adapter", metavar="NAME"
     )
-    adapters.verb("use", "Make a version the current one", "adapters:use").add_argument("adapter", metavar="NAME/vN")
-    back = adapters.verb("rollback", "Go back to the parent of the current version", "adapters:rollback")
+    use = adapters.verb("use", "Accept a version: new chats answer with it", "adapters:use")
+    use.add_argument("adapter", metavar="NAME/vN", help="or base")
+    use.add_argument("--force", action="store_true", help="use it although it failed the gate")
+    back = adapters.verb("rollback", "Go back to the version that was accepted before", "adapters:rollback")
     back.add_argument("name", metavar="NAME")
     rename = adapters.verb("rename", "Rename an adapter with all its versions", "adapters:rename")
     rename.add_argument("name", metavar="NAME")

@@ -1,6 +1,6 @@
-"""The versions of all adapters as a tree of what continues what, with their figures and votes.
+"""The versions of all adapters as a tree, with the result of the gate, their metrics and votes.
 
-Is given lineages and verdicts; knows nothing of the registry or the store.
+Draws lineages and verdicts; independent of the registry and the store.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from textual.widgets import DataTable
 
 from corpora.dialog import Verdict, Vote
 from sessions.errors import AdapterDamaged
-from sessions.lineage import Branch, Lineage
+from sessions.lineage import GATE_COUNTS, Branch, Lineage, gate_rows
 from sessions.protocol import BASE
 from tui import render
 from tui.widgets.paged_table import age_of
 from tui.widgets.verdicts import undecided
 
 WIDE = 70
+MOST_FAILED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Votes:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What there is: the tree, what cannot be read, votes by version, and what chat answers with."""
+    """The tree, what cannot be read, votes by identity, and what the chat answers with."""
 
     branches: Sequence[Branch] = ()
     damaged: Sequence[AdapterDamaged] = ()
@@ -65,10 +66,10 @@ class Shelf:
 
 
 def count_votes(verdicts: Iterable[Verdict]) -> dict[str, Votes]:
-    """The votes for, against and for neither of every version and the base, over all comparisons."""
+    """The votes for, against and for neither of every version and the base, by identity, over all comparisons."""
     won, lost, ties, both_bad = (Counter[str]() for _ in range(4))
     for verdict in verdicts:
-        pair = (verdict.left_adapter, verdict.right_adapter)
+        pair = (verdict.left_version or verdict.left_adapter, verdict.right_version or verdict.right_adapter)
         if verdict.vote in (Vote.LEFT, Vote.RIGHT):
             winner, loser = pair if verdict.vote is Vote.LEFT else pair[::-1]
             won[winner] += 1
@@ -158,12 +159,8 @@ class VersionTree(DataTable[Text]):
         rows = [self._row(BASE, "", Text("the model itself", "dim"), None, told)]
         for each in self.shelf.branches:
             lineage = each.lineage
-            flag = Text("current", "dim") if each.current else Text("")
-            if lineage.worse:
-                flag = Text.assemble(("worse ", "yellow"), flag)
-            rows.append(
-                self._row(lineage.address, "  " * each.depth + ("└ " if each.depth else ""), flag, lineage, told)
-            )
+            indent = "  " * each.depth + ("└ " if each.depth else "")
+            rows.append(self._row(lineage.address, indent, _flag(each), lineage, told))
         return rows
 
     def _row(
@@ -174,7 +171,7 @@ class VersionTree(DataTable[Text]):
         name = Text.assemble(
             (mark, "green bold"), (indent, "dim"), (render.line(address, 80), "bold" if used else ""), " ", flag
         )
-        votes = Text(told(self.shelf.votes.get(address, Votes())))
+        votes = Text(told(self.shelf.votes.get(lineage.digest if lineage else BASE, Votes())))
         age = Text(age_of(lineage.created) if lineage else "", justify="right")
         return address, [name, *self._figures(lineage), votes, age]
 
@@ -195,6 +192,16 @@ class VersionTree(DataTable[Text]):
         self.move_cursor(row=self.get_row_index(address), animate=False)
 
 
+def _flag(branch: Branch) -> Text:
+    """What is worth knowing of a version in a word or two."""
+    words = [
+        ("failed", "yellow") if branch.lineage.checked == "failed" else ("", ""),
+        ("current", "dim") if branch.current else ("", ""),
+        ("new", "green") if branch.offered else ("", ""),
+    ]
+    return Text(" ").join(Text(word, style) for word, style in words if word)
+
+
 def detail_of(shelf: Shelf, address: str | None) -> Content:
     """All that is known of one version."""
     lineage = shelf.lineage(address)
@@ -209,8 +216,9 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
         Content(""),
         *_facts(lineage),
     ]
+    parts += _broken(lineage)
     parts += _scores(lineage)
-    votes = shelf.votes.get(lineage.address)
+    votes = shelf.votes.get(lineage.digest)
     if votes:
         words = [f"won {votes.won}", f"lost {votes.lost}", *undecided(votes.ties, votes.both_bad)]
         parts += [Content(""), Content(f"votes: {', '.join(words)}")]
@@ -218,22 +226,47 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
 
 
 def _states(shelf: Shelf, lineage: Lineage) -> list[Content]:
-    current = any(each.current for each in shelf.branches if each.lineage.address == lineage.address)
+    branch = next(each for each in shelf.branches if each.lineage.address == lineage.address)
     said = []
     if lineage.address == shelf.in_use:
         said.append(Content.styled("answers in the chat", "$text-success"))
-    if current:
-        said.append(Content.styled("the current version of its name", "dim"))
-    if lineage.worse:
-        said.append(render.text(f"worse: {render.line(lineage.worse, 400)}", "$text-warning"))
-    return said
+    if branch.current:
+        said.append(Content.styled("the accepted version of its name", "dim"))
+    if branch.offered:
+        said.append(Content.styled("new and not used yet: u accepts it", "$text-warning"))
+    return [*said, *_gate(lineage)]
+
+
+def _gate(lineage: Lineage) -> list[Content]:
+    """The result of the gate, the counts, the reasons against the version."""
+    rows = [(name, value) for name, value in gate_rows(lineage) if value]
+    style = {"passed": "$text-success", "failed": "$text-warning"}.get(lineage.checked, "")
+    return [
+        Content.assemble(
+            (f"{name:<13}", "dim"), render.text(render.line(value, 600), style if name != GATE_COUNTS else "")
+        )
+        for name, value in rows
+    ]
+
+
+def _broken(lineage: Lineage) -> list[Content]:
+    """The prompts that failed, with what was expected and what came."""
+    failed = lineage.gate.failed if lineage.gate is not None else ()
+    lines = [Content.styled("\nprompts that failed", "dim")] if failed else []
+    for each in failed[:MOST_FAILED]:
+        lines.append(render.text(f"{each.check}: {render.line(each.prompt, 200)}", "bold"))
+        lines.append(render.text(f"  expected: {render.line(each.expected, 200)}", "$text-success"))
+        lines.append(render.text(f"  reply: {render.line(each.reply, 200)}", "$text-warning"))
+    if len(failed) > MOST_FAILED:
+        lines.append(Content.styled(f"… and {len(failed) - MOST_FAILED} more: `llama-tui adapters show`", "dim"))
+    return lines
 
 
 def _facts(lineage: Lineage) -> list[Content]:
     facts = {
         "continues": lineage.parent,
         "base model": lineage.base_model,
-        "learned from": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
+        "trained on": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
         "method": lineage.method,
         "rank": str(lineage.rank or ""),
         "loss": f"{lineage.loss:.4f}" if lineage.loss is not None else "",
