@@ -79,6 +79,10 @@ class Identities:
         """Addresses by identity, without removed versions."""
         return {identity: each.address for identity, each in self._by_identity.items() if not each.removed}
 
+    def removed(self) -> dict[str, str]:
+        """Addresses that removed versions had, by identity."""
+        return {identity: each.address for identity, each in self._by_identity.items() if each.removed}
+
     def recorded(self) -> dict[str, str]:
         """Identities by address, of removed versions too."""
         return {address: each.identity for address, each in self._by_address.items()}

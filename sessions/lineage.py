@@ -86,6 +86,11 @@ class Branch:
     current: bool
     offered: bool = False
 
+    @property
+    def state(self) -> str:
+        """`in use`, `new`, or nothing."""
+        return "in use" if self.current else "new" if self.offered else ""
+
 
 def read(path: Path, name: str, version: int) -> Lineage:
     """A lineage file, under the name and version of the folder that it is in. Raises AdapterDamaged."""

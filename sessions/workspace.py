@@ -64,7 +64,7 @@ class Workspace:
         store = Store(self.paths.corpus)
         known = self.registry.identities()
         store.version_names.identify(known.recorded())
-        store.version_names.update(known.live())
+        store.version_names.update(known.live(), known.removed())
         return store
 
     @cached_property
@@ -167,7 +167,8 @@ class Workspace:
     def name_versions(self) -> None:
         """Let records show the names that versions have now. Raises StoreError."""
         if "store" in self.__dict__:
-            self.store.version_names.update(self.registry.identities().live())
+            known = self.registry.identities()
+            self.store.version_names.update(known.live(), known.removed())
 
     def close(self) -> None:
         """Close the store if it was opened."""

@@ -161,9 +161,7 @@ class LearnActions:
         for branch in registry.tree():
             each = branch.lineage
             loss = "" if each.loss is None else f"{each.loss:.3f}"
-            state = (
-                "answers" if each.address == now else "in use" if branch.current else "new" if branch.offered else ""
-            )
+            state = "answers" if each.address == now else branch.state
             rows.append((state, each.address, each.checked, each.parent, each.rows, loss))
         self.output.table(("STATE", "ADAPTER", "GATE", "FROM", "ROWS", "LOSS"), rows, right=("ROWS", "LOSS"))
 

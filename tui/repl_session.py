@@ -15,7 +15,7 @@ from corpora.errors import UsageError
 from sessions.chat import Chat, ChatEvent, FellBack, Saved
 from sessions.client import Client
 from sessions.comparing import Comparison
-from sessions.errors import AdapterError
+from sessions.errors import AdapterError, SettingsError
 from sessions.lineage import Lineage
 from sessions.protocol import (
     BASE,
@@ -112,7 +112,10 @@ class Session:
     async def look(self) -> None:
         """Follow what other programs changed in the adapters."""
         before = self.chat.adapter
-        await asyncio.to_thread(self.workspace.look_again)
+        try:
+            await asyncio.to_thread(self.workspace.look_again)
+        except SettingsError as error:
+            self.output.problem(error)
         gone = await self.chat.look()
         if gone is not None:
             self.output.problem(gone)

@@ -33,14 +33,15 @@ class VersionNames:
         """Identities and what they are called."""
         return dict(self._store._read(f"SELECT identity, {name_of('known.identity')} FROM versions AS known"))
 
-    def update(self, addresses: Mapping[str, str]) -> None:
-        """Take over where every version is now, by identity; those that are missing count as removed.
+    def update(self, addresses: Mapping[str, str], removed: Mapping[str, str] | None = None) -> None:
+        """Take over where every version is now, and where removed ones were, by identity.
 
-        Writes only what has changed.
+        A version that is in neither counts as removed. Writes only what has changed.
         """
         known = {row[0]: (row[1], bool(row[2])) for row in self._store._read("SELECT * FROM versions")}
         now = {identity: (address, False) for identity, address in addresses.items()}
-        now |= {identity: (address, True) for identity, (address, _) in known.items() if identity not in addresses}
+        gone = {identity: address for identity, (address, _) in known.items()} | dict(removed or {})
+        now |= {identity: (address, True) for identity, address in gone.items() if identity not in addresses}
         changed = [(identity, *where) for identity, where in now.items() if known.get(identity) != where]
         if changed and not self._store.read_only:
             with self._store._write() as db:

@@ -180,7 +180,7 @@ def _indented(branch: Branch) -> str:
 def _cells(branch: Branch) -> tuple[object, ...]:
     lineage = branch.lineage
     return (
-        "in use" if branch.current else "new" if branch.offered else "",
+        branch.state,
         lineage.checked,
         lineage.parent,
         lineage.rows,
