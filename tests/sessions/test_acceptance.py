@@ -207,7 +207,9 @@ def test_the_loss_of_the_accepted_version_is_told(workspace: Workspace, paths: P
     else:
         folder.rename(paths.home / "elsewhere")
     found = workspace.answering(None, "org/model")
-    assert found.adapter == "base" and isinstance(found.problem, AdapterDamaged) and "base answers" in found.problem.data
+    assert (
+        found.adapter == "base" and isinstance(found.problem, AdapterDamaged) and "base answers" in found.problem.data
+    )
 
 
 def test_an_adapter_that_is_being_trained_is_not_renamed(workspace: Workspace, paths: Paths) -> None:

@@ -159,7 +159,12 @@ def _add_chat(verbs: Tree) -> None:
     compare.add_argument("prompt", nargs="*", metavar="PROMPT", help="one prompt each")
     compare.add_argument("--prompts", metavar="FILE", help="a prompt a line, or JSON objects with a `prompt`")
     compare.add_argument("-a", dest="first", default="base", metavar="A", help="the left one (default: base)")
-    compare.add_argument("-b", dest="second", metavar="B", help="the right one (default: the adapter in use)")
+    compare.add_argument(
+        "-b",
+        dest="second",
+        metavar="B",
+        help="the right one (default: the version that is offered, else the accepted one)",
+    )
     compare.add_argument("--system", metavar="S", help="system prompt")
 
 
