@@ -56,7 +56,7 @@ class Identities:
     """Every version that a data home has or had. Of two with the same content the first in order is meant."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
-        order = sorted(entries, key=lambda each: (each.removed, each.adapter, each.version))
+        self._entries = order = sorted(entries, key=lambda each: (each.removed, each.adapter, each.version))
         self._by_identity = {each.identity: each for each in reversed(order)}
         self._by_address = {each.address: each for each in reversed(order)}
 
@@ -75,13 +75,9 @@ class Identities:
         found = self.find(identity)
         return None if found is None or found.removed else found.address
 
-    def live(self) -> dict[str, str]:
-        """Addresses by identity, without removed versions."""
-        return {identity: each.address for identity, each in self._by_identity.items() if not each.removed}
-
-    def removed(self) -> dict[str, str]:
-        """Addresses that removed versions had, by identity."""
-        return {identity: each.address for identity, each in self._by_identity.items() if each.removed}
+    def addresses(self, *, removed: bool = False) -> list[tuple[str, str]]:
+        """Identity and address of every version that is here; or of every removed one."""
+        return [(each.identity, each.address) for each in self._entries if each.removed is removed]
 
     def recorded(self) -> dict[str, str]:
         """Identities by address, of removed versions too."""

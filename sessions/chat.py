@@ -104,11 +104,12 @@ class Chat:
         before = self.adapter
         try:
             self.adapter = await asyncio.to_thread(self._address)
-        except AdapterNotFound as error:
+        except AdapterNotFound:
             if self.strict:
                 raise
             self.adapter = self.version = BASE
-            return _gone(before, error)
+            entry = self.registry.identities().at(before)
+            return _gone(before, removed=entry is not None and entry.removed)
         return None
 
     def new(self) -> None:
@@ -254,9 +255,12 @@ class Chat:
         return self.registry.address(self.version)
 
 
-def _gone(adapter: str, error: AdapterError) -> AdapterNotFound:
-    what = error.what if error.what.startswith(adapter) else f"{adapter} is no longer there. {error.what}"
-    return AdapterNotFound(what, data="The base answers from now on.", remedy="Use another version, or train again.")
+def _gone(adapter: str, *, removed: bool) -> AdapterNotFound:
+    return AdapterNotFound(
+        f"{adapter} was removed." if removed else f"{adapter} is no longer there, or its lineage is damaged.",
+        data="The base answers from now on.",
+        remedy="Use another version, or train again.",
+    )
 
 
 def _unusable(failure: Failure) -> AdapterError:

@@ -64,7 +64,7 @@ class Workspace:
         store = Store(self.paths.corpus)
         known = self.registry.identities()
         store.version_names.identify(known.recorded())
-        store.version_names.update(known.live(), known.removed())
+        store.version_names.update(known.addresses(), known.addresses(removed=True))
         return store
 
     @cached_property
@@ -168,7 +168,7 @@ class Workspace:
         """Let records show the names that versions have now. Raises StoreError."""
         if "store" in self.__dict__:
             known = self.registry.identities()
-            self.store.version_names.update(known.live(), known.removed())
+            self.store.version_names.update(known.addresses(), known.addresses(removed=True))
 
     def close(self) -> None:
         """Close the store if it was opened."""

@@ -88,7 +88,7 @@ class Answering:
         await asyncio.to_thread(app.chat.use, BASE)
         app.report(error)
         if app.chat_screen is not None:
-            app.chat_screen.say(f"The base answers: {error.what}", lasting=True)
+            app.chat_screen.say_version(f"The base answers: {error.what}")
         app.tell(AdapterInUseChanged(BASE, app.chat.strength))
 
     async def look(self) -> None:
@@ -113,7 +113,8 @@ class Answering:
                 await self.use(unasked.address)
                 app.notify(f"{unasked.address} passed the gate and answers from the next reply on (auto_use).")
             offered = await asyncio.to_thread(app.workspace.offer, app.client.model)
-            self.addresses = (await asyncio.to_thread(app.workspace.registry.identities)).live()
+            known = await asyncio.to_thread(app.workspace.registry.identities)
+            self.addresses = dict(reversed(known.addresses()))
             if (offered and offered.address) != (self.offered and self.offered.address):
                 self.offered = offered
                 app.tell(OfferChanged(offered))

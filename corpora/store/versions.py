@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from typing import TypeAlias
 
 from corpora.store.connection import Connection
 
@@ -17,10 +18,19 @@ IDENTITY_OF = "coalesce((SELECT max(identity) FROM version_names WHERE name = ?)
 """SQL for the identity of a name, which is given twice; a text that names no version stands for itself."""
 
 
+_KNOWN = "SELECT identity, address, removed FROM versions"
+_PUT = (
+    "INSERT INTO versions (identity, address, removed) VALUES (?, ?, ?)"
+    " ON CONFLICT (identity, address) DO UPDATE SET removed = excluded.removed"
+)
+Address: TypeAlias = tuple[str, str]
+"""An identity and an address that the version has."""
+
+
 def name_of(column: str) -> str:
     """SQL for the name of the version in a column; an identity without a name is shown as it is."""
     named = "SELECT address || CASE WHEN removed THEN ' (removed)' ELSE '' END FROM versions"
-    return f"coalesce(({named} WHERE identity = {column}), {column})"
+    return f"coalesce(({named} WHERE identity = {column} ORDER BY removed, id LIMIT 1), {column})"
 
 
 class VersionNames:
@@ -33,19 +43,23 @@ class VersionNames:
         """Identities and what they are called."""
         return dict(self._store._read(f"SELECT identity, {name_of('known.identity')} FROM versions AS known"))
 
-    def update(self, addresses: Mapping[str, str], removed: Mapping[str, str] | None = None) -> None:
-        """Take over where every version is now, and where removed ones were, by identity.
+    def update(self, live: Collection[Address], removed: Collection[Address] = ()) -> None:
+        """Take over where every version is now, and where removed ones were; writes only what has changed.
 
-        A version that is in neither counts as removed. Writes only what has changed.
+        A version that is in neither counts as removed.
         """
-        known = {row[0]: (row[1], bool(row[2])) for row in self._store._read("SELECT * FROM versions")}
-        now = {identity: (address, False) for identity, address in addresses.items()}
-        gone = {identity: address for identity, (address, _) in known.items()} | dict(removed or {})
-        now |= {identity: (address, True) for identity, address in gone.items() if identity not in addresses}
-        changed = [(identity, *where) for identity, where in now.items() if known.get(identity) != where]
-        if changed and not self._store.read_only:
-            with self._store._write() as db:
-                db.executemany("INSERT OR REPLACE INTO versions VALUES (?, ?, ?)", changed)
+        known: dict[Address, int] = {row[:2]: row[2] for row in self._store._read(_KNOWN)}
+        given = {identity for identity, _ in (*live, *removed)}
+        lost = [pair for pair in known if pair[0] not in given]
+        here = {identity for identity, _ in live}
+        gone = [pair for pair in removed if pair[0] not in here]
+        wanted = {**dict.fromkeys((*lost, *gone), 1), **dict.fromkeys(live, 0)}
+        if wanted == known or self._store.read_only:
+            return
+        changed = [(*pair, state) for pair, state in wanted.items() if known.get(pair) != state]
+        with self._store._write() as db:
+            db.executemany("DELETE FROM versions WHERE identity = ? AND address = ?", known.keys() - wanted.keys())
+            db.executemany(_PUT, sorted(changed))
 
     def identify(self, identities: Mapping[str, str]) -> bool:
         """Replace recorded addresses by identities, once for each store; False where that was done before.
@@ -62,7 +76,7 @@ class VersionNames:
                 if address in identities:
                     _replace(db, address, identities[address])
                 else:
-                    db.execute("INSERT OR IGNORE INTO versions VALUES (?, ?, 1)", (address, address))
+                    db.execute(_PUT, (address, address, 1))
             db.execute("INSERT INTO identified VALUES (?)", (time.time(),))
         return True
 
@@ -73,7 +87,8 @@ class VersionNames:
 def note_name(db: sqlite3.Connection, identity: str, address: str) -> None:
     """Remember what a version is called where something is recorded about it."""
     if address not in (*UNNAMED, identity):
-        db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?, 0)", (identity, address))
+        db.execute("UPDATE versions SET removed = 1 WHERE address = ? AND identity <> ?", (address, identity))
+        db.execute(_PUT, (identity, address, 0))
 
 
 def _addresses(db: sqlite3.Connection) -> Iterator[str]:

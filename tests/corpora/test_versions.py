@@ -31,7 +31,7 @@ def test_records_follow_a_rename(store: Store) -> None:
     exchange = reply(store, FIRST, "mine/v1")
     voted = vote(store, (FIRST, "mine/v1"), ("base", "base"))
     store.mark_trained([exchange], SECOND, address="mine/v2")
-    store.version_names.update({FIRST: "ours/v1", SECOND: "ours/v2"})
+    store.version_names.update([(FIRST, "ours/v1"), (SECOND, "ours/v2")])
     assert store.exchange(exchange).adapter == "ours/v1"
     assert [(each.left_adapter, each.left_version) for each in store.verdicts()] == [("ours/v1", FIRST)]
     assert store.verdicts()[0].right_version == voted.right_version == "base"
@@ -45,7 +45,7 @@ def test_a_version_with_the_name_of_a_removed_one_inherits_nothing(store: Store)
     old = reply(store, FIRST, "mine/v1")
     store.mark_trained([old], FIRST, address="mine/v1")
     vote(store, (FIRST, "mine/v1"), ("base", "base"))
-    store.version_names.update({})
+    store.version_names.update([])
     assert store.exchange(old).adapter == "mine/v1 (removed)" and store.trained_in(old) == ("mine/v1 (removed)",)
     assert store.ids(Filter(adapter="mine/v1")) == store.ids(Filter(adapter="mine/v1 (removed)")) == [old]
     new = reply(store, SECOND, "mine/v1")
@@ -57,6 +57,21 @@ def test_a_version_with_the_name_of_a_removed_one_inherits_nothing(store: Store)
     assert store.version_names.all() == {FIRST: "mine/v1 (removed)", SECOND: "mine/v1"}
 
 
+def test_two_versions_with_the_same_content_are_found_by_both_names(store: Store) -> None:
+    exchange = reply(store, FIRST, "ours/v1")
+    store.version_names.update([(FIRST, "ours/v1"), (FIRST, "mine/v1")])
+    assert store.exchange(exchange).adapter == "ours/v1" and store.adapters() == {"ours/v1": 1}
+    assert store.ids(Filter(adapter="ours/v1")) == store.ids(Filter(adapter="mine/v1")) == [exchange]
+    store.version_names.update([(FIRST, "mine/v1")], [(FIRST, "ours/v1")])
+    assert store.exchange(exchange).adapter == "mine/v1" and store.ids(Filter(adapter="ours/v1")) == []
+
+
+def test_a_name_belongs_to_the_version_that_is_recorded_with_it_last(store: Store) -> None:
+    first, second = reply(store, FIRST, "mine/v1"), reply(store, SECOND, "mine/v1")
+    assert [store.exchange(each).adapter for each in (first, second)] == ["mine/v1 (removed)", "mine/v1"]
+    assert store.ids(Filter(adapter="mine/v1")) == [second]
+
+
 def test_the_base_and_unknown_versions_are_named_as_they_are_recorded(store: Store) -> None:
     base, unknown = reply(store, "", "base"), reply(store, FIRST, "")
     assert (store.exchange(base).adapter, store.exchange(unknown).adapter) == ("base", FIRST)
@@ -64,9 +79,9 @@ def test_the_base_and_unknown_versions_are_named_as_they_are_recorded(store: Sto
 
 
 def test_an_update_without_changes_writes_nothing(store: Store) -> None:
-    store.version_names.update({FIRST: "mine/v1"})
+    store.version_names.update([(FIRST, "mine/v1")])
     before = store._one("PRAGMA data_version"), store._db.total_changes
-    store.version_names.update({FIRST: "mine/v1"})
+    store.version_names.update([(FIRST, "mine/v1")])
     assert (store._one("PRAGMA data_version"), store._db.total_changes) == before
 
 
@@ -109,7 +124,7 @@ def test_recorded_addresses_become_identities_once(old: Path) -> None:
     with Store(old) as store:
         assert store.exchange(2).adapter == "mine/v1"
         assert store.version_names.identify(KNOWN)
-        store.version_names.update({FIRST: "renamed/v1"})
+        store.version_names.update([(FIRST, "renamed/v1")])
         assert [store.exchange(id).adapter for id in (1, 2, 3, 4)] == ["base", "renamed/v1", "gone/v7 (removed)", ""]
         assert store.trained_in(1) == ("renamed/v1",) and store.trained_in(2) == ("gone/v7 (removed)",)
         assert store._one("SELECT at FROM trained WHERE exchange_id = 1") == 9
@@ -120,7 +135,7 @@ def test_recorded_addresses_become_identities_once(old: Path) -> None:
     with Store(old) as store:
         # A version that takes an old name later has nothing to do with what was recorded under it.
         assert not store.version_names.identify({"gone/v7": SECOND})
-        store.version_names.update({FIRST: "renamed/v1", SECOND: "gone/v7"})
+        store.version_names.update([(FIRST, "renamed/v1"), (SECOND, "gone/v7")])
         assert store.exchange(3).adapter == "gone/v7 (removed)" and store.ids(Filter(adapter="gone/v7")) == []
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.widgets import Static, TextArea
 
+from sessions.protocol import BASE
 from tui import commands, render
 from tui.glance import run_in_words
 from tui.messages import (
+    AdapterInUseChanged,
     CorpusChanged,
     HostLost,
     ModelLoading,
@@ -146,14 +148,20 @@ class ChatScreen(Replying, Editing):
     def on_offer_changed(self, message: OfferChanged) -> None:
         """A new version is there; it is used when the person says so."""
         found = message.offered
-        self._say_new(f"{found.address} is ready. {_checked(found)}ctrl+g uses it" if found else "")
+        self.say_version(f"{found.address} is ready. {_checked(found)}ctrl+g uses it" if found else "")
 
     def on_version_refused(self, message: VersionRefused) -> None:
         """A new version is there that broke something."""
         made = message.published
-        self._say_new(f"{made.adapter} failed the gate and is not offered: {made.worse}  f5 shows it")
+        self.say_version(f"{made.adapter} failed the gate and is not offered: {made.worse}  f5 shows it")
 
-    def _say_new(self, words: str) -> None:
+    def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
+        """What was said of the version before no longer holds."""
+        if message.adapter != BASE:
+            self.on_offer_changed(OfferChanged(self.llama.answering.offered))
+
+    def say_version(self, words: str) -> None:
+        """A line on a version that can, or cannot, be used: it stays until there is another one."""
         line = self.query_one("#offer", Static)
         line.update(render.text(render.line(words)))
         line.display = bool(words)
