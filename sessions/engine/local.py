@@ -93,7 +93,7 @@ class LocalEngine:
             return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
         lineage = self._fitting(adapter)
         folder = self._paths.adapter(lineage.adapter, lineage.version)
-        held = self._residents.get(adapter)
+        held = self._residents.at(adapter, lineage.digest)
         if held is not None and (held.version, held.stamp) == (lineage.digest, stamp(folder)):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):

@@ -175,6 +175,7 @@ def test_a_new_version_under_an_old_name_is_another_one(engine: LocalEngine, fol
     weights = paths.adapter("new", 1) / "adapter_model.safetensors"
     first, about = text_of(run(engine, ask("Count: 1 2 3", adapters=("new/v1",)))), weights.stat()
     Registry(paths).rename("new", "old")
+    assert engine.load_adapter("old/v1").reused and engine.resident() == ("old/v1",)
     published(paths, folder, 2)
     os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert weights.stat().st_size == about.st_size
