@@ -150,25 +150,22 @@ class Workspace:
         self.registry.rename(name, new)
         if self.settings.adapter == name:
             self.change(adapter=new)
-        self.name_versions()
 
     def remove(self, adapter: str) -> None:
         """Remove a version, or a name with all versions. Raises UsageError while a run trains it, AdapterError."""
         self._refuse_in_training(adapter)
         self.registry.remove(adapter)
-        self.name_versions()
 
-    def look_again(self) -> None:
-        """Take over what other programs changed: where versions are, and which adapter is configured."""
+    def look_again(self) -> bool:
+        """Take over which adapter is configured and what versions are called; True where records have other names."""
         fresh = settings.load(self.paths.config)
         self.settings = msgspec.structs.replace(self.settings, adapter=fresh.adapter)
-        self.name_versions()
+        return self.name_versions()
 
-    def name_versions(self) -> None:
-        """Let records show the names that versions have now. Raises StoreError."""
-        if "store" in self.__dict__:
-            known = self.registry.identities()
-            self.store.version_names.update(known.addresses(), known.addresses(removed=True))
+    def name_versions(self) -> bool:
+        """Let records show the names that versions have now; True where some have changed. Raises StoreError."""
+        known = self.registry.identities()
+        return self.store.version_names.update(known.addresses(), known.addresses(removed=True))
 
     def close(self) -> None:
         """Close the store if it was opened."""

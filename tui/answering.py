@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from corpora.errors import LlamaTuiError
 from sessions.errors import AdapterError
 from sessions.protocol import BASE
-from tui.messages import AdapterInUseChanged, AdaptersChanged, OfferChanged
+from tui.messages import AdapterInUseChanged, AdaptersChanged, CorpusChanged, OfferChanged
 
 if TYPE_CHECKING:
     from sessions.lineage import Lineage
@@ -30,14 +30,15 @@ class Answering:
         self.offered: Lineage | None = None
         self.addresses: dict[str, str] = {}
         """Where every version is now, by identity."""
-        self._seen: tuple[object, ...] | None = None
+        self._seen: tuple[object, ...] = ()
         self._looking = asyncio.Lock()
         self._offering = asyncio.Lock()
 
     async def start(self) -> None:
         """Take what was asked for, else the accepted version; say what is wrong with it where the base answers."""
-        app = self.app
-        found = await asyncio.to_thread(app.workspace.answering, app.asked_adapter, app.client.model)
+        app, workspace = self.app, self.app.workspace
+        self._seen = await asyncio.to_thread(_state, workspace.paths.adapters, workspace.paths.config)
+        found = await asyncio.to_thread(workspace.answering, app.asked_adapter, app.client.model)
         await asyncio.to_thread(app.chat.use, found.adapter)
         if found.problem is not None:
             app.report(found.problem)
@@ -100,9 +101,8 @@ class Answering:
             seen = await asyncio.to_thread(_state, workspace.paths.adapters, workspace.paths.config)
             if seen == self._seen:
                 return
-            first, self._seen = self._seen is None, seen
-            if not first:
-                await self.follow()
+            self._seen = seen
+            await self.follow()
 
     async def find_offer(self) -> None:
         """Read anew what is offered; use it where the person said that a version that passed is used unasked."""
@@ -122,7 +122,7 @@ class Answering:
     async def follow(self) -> None:
         """Take over other names, and go on with the same version under its new one."""
         app = self.app
-        await asyncio.to_thread(app.workspace.look_again)
+        renamed = await asyncio.to_thread(app.workspace.look_again)
         before = app.chat.adapter
         gone = await app.chat.look()
         if gone is not None:
@@ -130,6 +130,8 @@ class Answering:
         elif app.chat.adapter != before:
             app.tell(AdapterInUseChanged(app.chat.adapter, app.chat.strength))
         app.tell(AdaptersChanged())
+        if renamed:
+            app.tell(CorpusChanged())
 
     async def _switch(self, adapter: str, strength: float | None = None) -> None:
         app = self.app

@@ -43,8 +43,8 @@ class VersionNames:
         """Identities and what they are called."""
         return dict(self._store._read(f"SELECT identity, {name_of('known.identity')} FROM versions AS known"))
 
-    def update(self, live: Collection[Address], removed: Collection[Address] = ()) -> None:
-        """Take over where every version is now, and where removed ones were; writes only what has changed.
+    def update(self, live: Collection[Address], removed: Collection[Address] = ()) -> bool:
+        """Take over where every version is now, and where removed ones were; False where nothing has changed.
 
         A version that is in neither counts as removed.
         """
@@ -55,11 +55,12 @@ class VersionNames:
         gone = [pair for pair in removed if pair[0] not in here]
         wanted = {**dict.fromkeys((*lost, *gone), 1), **dict.fromkeys(live, 0)}
         if wanted == known or self._store.read_only:
-            return
+            return False
         changed = [(*pair, state) for pair, state in wanted.items() if known.get(pair) != state]
         with self._store._write() as db:
             db.executemany("DELETE FROM versions WHERE identity = ? AND address = ?", known.keys() - wanted.keys())
             db.executemany(_PUT, sorted(changed))
+        return True
 
     def identify(self, identities: Mapping[str, str]) -> bool:
         """Replace recorded addresses by identities, once for each store; False where that was done before.

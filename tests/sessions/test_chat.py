@@ -238,6 +238,7 @@ async def test_a_reply_is_recorded_for_the_version_whatever_it_is_called_later(p
         publish(workspace.registry)
         events = await said(chat.send("two"))
         assert not fallen(events) and chat.adapter == "ours/v1" and chat.branch[1].reply == "ours/v1 heard: two"
+        workspace.name_versions()
         assert [workspace.store.exchange(each.id).adapter for each in chat.branch] == ["ours/v1", "ours/v1"]
 
 

@@ -221,7 +221,8 @@ class AdaptersScreen(ModeScreen):
         question = f"{chosen} is removed from the disk. The replies that it was trained on stay in the corpus."
         answer = await self.app.push_screen_wait(Confirm("Remove a version?", question, yes="Remove", no="Keep it"))
         if answer is True:
-            await self._changed(lambda: self.llama.workspace.remove(chosen))
+            await asyncio.to_thread(self.llama.workspace.remove, chosen)
+            await self.llama.answering.follow()
 
     @background("change")
     async def action_import(self) -> None:

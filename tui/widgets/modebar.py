@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Static
 
 from sessions.protocol import BASE
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
 
 TITLES = {"chat": "Chat", "corpus": "Corpus", "train": "Train", "adapters": "Adapters", "compare": "Compare"}
-GAP = 2
+GAP, SHORT = 2, 24
 TINY = 64
 """Cells below which only the title of the open screen is shown."""
 
@@ -33,43 +34,29 @@ class ModeBar(Horizontal):
         """The modes at the left, the state at the right."""
         for name, title in TITLES.items():
             yield ModeTab(name, title, name == self.mode)
-        yield Static("", id="modebar-state", markup=False)
-
-    def on_mount(self) -> None:
-        """Show what is known already."""
-        self.show()
+        yield ModeState(id="modebar-state")
 
     def on_resize(self) -> None:
         """What answers is shown at any width."""
         self.set_class(self.size.width < TINY, "-tiny")
-        self.call_after_refresh(self.show)
 
     def show(self) -> None:
-        """Update the state."""
-        for state in self.query("#modebar-state").results(Static):
-            state.update(self._state(state.size.width))
+        """Draw the state anew."""
+        for state in self.query(ModeState):
+            state.refresh()
 
-    def _state(self, room: int) -> Content:
-        """As much as there is room for; what answers is left out last."""
-        app = cast("LlamaTuiApp", self.app)
+
+class ModeState(Widget):
+    """Progress of a run, model, what answers, what is offered: as much as there is room for."""
+
+    def render(self) -> Content:
+        """One line; what answers is left out last."""
+        app, room = cast("LlamaTuiApp", self.app), self.size.width
         share = Content.styled(render.line(run_share(app.bridge.active)), "$text-success")
-        model, offer = Content(render.line(app.model_name)), self._offer(app)
-        version = self._version(app)
+        model, version, offer = Content(render.line(app.model_name)), _version(app, SHORT), _offer(app)
         choices = ((share, model, version, offer), (share, version, offer), (version, offer), (version,))
         fitting = (_joined(parts) for parts in choices)
-        return next((line for line in fitting if line.cell_length <= room), version.truncate(room, ellipsis=True))
-
-    def _version(self, app: LlamaTuiApp) -> Content:
-        strength = app.chat.strength if app.opened.is_set() else 1.0
-        name, slash, number = app.adapter.rpartition("/")
-        shown = f"{render.line(name, 24)}{slash}{number}"
-        return Content.styled(answers(shown, strength), "" if app.adapter == BASE else "bold $text-accent")
-
-    def _offer(self, app: LlamaTuiApp) -> Content:
-        offered = app.answering.offered
-        if offered is None:
-            return Content("")
-        return Content.styled(f"{render.line(offered.adapter, 24)}/v{offered.version} ready: Ctrl+G", "$text-warning")
+        return next((line for line in fitting if line.cell_length <= room), _version(app, room))
 
 
 class ModeTab(Static):
@@ -82,6 +69,21 @@ class ModeTab(Static):
     async def on_click(self) -> None:
         """Open the mode."""
         await self.run_action(f"app.mode('{self.mode}')")
+
+
+def _version(app: LlamaTuiApp, room: int) -> Content:
+    """`mine/v3 x0.7`; a long name is cut, never the number or the strength."""
+    name, slash, number = app.adapter.rpartition("/")
+    shown = answers(f"{slash}{number}", app.chat.strength if app.opened.is_set() else 1.0)
+    name = render.line(name, max(2, min(SHORT, room - len(shown))))
+    return Content.styled(f"{name}{shown}", "" if app.adapter == BASE else "bold $text-accent")
+
+
+def _offer(app: LlamaTuiApp) -> Content:
+    offered = app.answering.offered
+    if offered is None:
+        return Content("")
+    return Content.styled(f"{render.line(offered.adapter, SHORT)}/v{offered.version} ready: Ctrl+G", "$text-warning")
 
 
 def _joined(parts: tuple[Content, ...]) -> Content:
