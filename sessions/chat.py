@@ -29,7 +29,6 @@ from sessions.protocol import (
     Sampling,
     Token,
 )
-from sessions.registry import Registry
 
 UNUSABLE = frozenset(kind.__name__ for kind in (AdapterDamaged, AdapterMismatch, AdapterNotFound))
 """Failures of a version that cannot be used, so that the base replies."""
@@ -75,6 +74,9 @@ class Chat:
         self.store = store
         self.client = client
         self.system: str | None = None
+        # The chat screen imports this module before its first frame, which needs no registry.
+        from sessions.registry import Registry
+
         self.registry = Registry(client.paths)
         self.adapter = self.version = BASE
         self.strict = False
