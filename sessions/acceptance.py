@@ -46,8 +46,13 @@ class Acceptance:
             raise _gate_failed(found, found.gate.reasons)
         folder = self.catalog.folder(found.adapter, found.version)
         adapter_folder.verify(folder, found.digest, found.checksum)
-        if not found.accepted:
-            write_atomic(folder / lineages.FILE, msgspec.structs.replace(found, accepted=time.time()).encoded())
+        known = msgspec.structs.replace(
+            found,
+            accepted=found.accepted or time.time(),
+            checksum=found.checksum or adapter_folder.checksum(folder),
+        )
+        if known != found:
+            write_atomic(folder / lineages.FILE, known.encoded())
         self._write(found.adapter, CURRENT, found.digest)
         if self._written(found.adapter, OFFERED) == found.digest:
             self._file(found.adapter, OFFERED).unlink(missing_ok=True)

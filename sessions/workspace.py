@@ -96,15 +96,21 @@ class Workspace:
     def answering(self, asked: str | None, model: str) -> Answering:
         """What to start a chat with: what was asked for, else the accepted version of the configured adapter.
 
-        One that was made for another model is not taken unasked. Raises AdapterNotFound for one that was asked
-        for and is not there.
+        A new version that passed the gate is accepted first where `auto_use` says so. One that was made for another
+        model is not taken unasked. Raises AdapterNotFound for one that was asked for and is not there.
         """
         if asked:
             return Answering(self.registry.resolve(asked))
-        name = self.settings.adapter
-        accepted = self.registry.acceptance.identity(name)
-        if not self.settings.use_adapter or accepted == BASE:
+        if not self.settings.use_adapter:
             return Answering()
+        if (unasked := self.to_use_unasked(model)) is not None:
+            self.accept(unasked.address)
+        accepted = self.registry.acceptance.identity(self.settings.adapter)
+        return Answering() if accepted == BASE else self._accepted(accepted, model)
+
+    def _accepted(self, accepted: str, model: str) -> Answering:
+        """The accepted version of the configured adapter, where it is whole and made for the model."""
+        name = self.settings.adapter
         if (address := self.registry.current(name)) == BASE:
             return Answering(problem=_lost(name, accepted))
         try:

@@ -39,10 +39,6 @@ class VersionNames:
     def __init__(self, store: Connection) -> None:
         self._store = store
 
-    def all(self) -> dict[str, str]:
-        """Identities and what they are called."""
-        return dict(self._store._read(f"SELECT identity, {name_of('known.identity')} FROM versions AS known"))
-
     def update(self, live: Collection[Address], removed: Collection[Address] = ()) -> bool:
         """Take over where every version is now, and where removed ones were; False where nothing has changed.
 

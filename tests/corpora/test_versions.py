@@ -54,7 +54,6 @@ def test_a_version_with_the_name_of_a_removed_one_inherits_nothing(store: Store)
     assert store.ids(Filter(adapter="mine/v1 (removed)")) == [old]
     assert store.ids(Filter(trained_in="mine/v1")) == []
     assert [each.left_version for each in store.verdicts()] == [FIRST]
-    assert store.version_names.all() == {FIRST: "mine/v1 (removed)", SECOND: "mine/v1"}
 
 
 def test_two_versions_with_the_same_content_are_found_by_both_names(store: Store) -> None:

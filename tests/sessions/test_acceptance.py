@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sessions.adapter_folder import WEIGHTS, checksum
@@ -62,6 +63,15 @@ def test_the_file_holds_the_identity(registry: Registry, paths: Paths) -> None:
     publish(registry)
     registry.use("mine/v1")
     assert (paths.adapters / "mine" / "current").read_text().strip() == registry.lineage("mine/v1").digest
+
+
+def test_accepting_a_version_of_an_older_program_adds_its_checksum(registry: Registry, paths: Paths) -> None:
+    file = paths.adapter("mine", 1) / "lineage.json"
+    publish(registry)
+    checksum_before = registry.lineage("mine/v1").checksum
+    file.write_bytes(msgspec.structs.replace(registry.stored("mine/v1"), checksum="").encoded())
+    registry.use("mine/v1")
+    assert registry.lineage("mine/v1").checksum == checksum_before
 
 
 @pytest.mark.parametrize("content", ["v1", "v7", "nonsense", "", "0" * 64])
@@ -158,8 +168,11 @@ def test_the_newest_offer_for_the_model_is_made(workspace: Workspace) -> None:
 def test_only_what_passed_is_used_unasked(paths: Paths, gate: object, used: str | None) -> None:
     publish(Registry(paths), gate=gate)
     assert Workspace(paths, Settings()).to_use_unasked("org/model") is None
-    found = Workspace(paths, Settings(auto_use="passed")).to_use_unasked("org/model")
+    unasked = Workspace(paths, Settings(auto_use="passed"))
+    found = unasked.to_use_unasked("org/model")
     assert (found.address if found else None) == used
+    assert unasked.answering(None, "another").adapter == "base" == Registry(paths).current("mine")
+    assert unasked.answering(None, "org/model").adapter == (used or "base") == Registry(paths).current("mine")
 
 
 # the version that a chat starts with

@@ -5,6 +5,7 @@ Each asks the host and reports why it would not; the panels hear the rest from t
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
@@ -129,9 +130,9 @@ class Running(ModeScreen):
         """Ask the new version and its parent side by side."""
         state = self.shown
         version = self._version
-        if state is None or version is None or state.created is None:
+        if state is None or version is None:
             return
         from tui.screens.compare import compare_on
 
-        parent = self.llama.answering.addresses.get(state.created.parent_digest, BASE)
-        await compare_on(self.llama, parent, version)
+        lineage = await asyncio.to_thread(self.llama.workspace.registry.stored, version)
+        await compare_on(self.llama, self.llama.answering.addresses.get(lineage.parent_digest, BASE), version)

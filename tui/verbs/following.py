@@ -11,7 +11,7 @@ import contextlib
 from sessions.client import Client
 from sessions.errors import HostError, RunError
 from sessions.training import runs
-from sessions.training.events import AnyRunEvent, Sampled, Scored, Warned
+from sessions.training.events import AnyRunEvent, Published, Sampled, Scored, Warned
 from sessions.training.runs import RunState
 from tui.verbs import progress
 from tui.verbs.call import Call
@@ -65,9 +65,21 @@ def conclude(call: Call, state: RunState) -> int:
     call.output.say(progress.ended(state))
     if found := progress.figures(state):
         call.output.say(found)
-    if state.published is not None and state.published.worse:
-        call.output.note(f"{state.published.adapter} is not swapped in by itself: {state.published.worse}", "yellow")
+    if state.published is not None:
+        _tell_offer(call, state.published)
     return 0 if state.published is not None else 1
+
+
+def _tell_offer(call: Call, published: Published) -> None:
+    """Use the version where it passed and the settings say so; else say how it is used, or why it is not offered."""
+    unasked, offered = call.workspace.to_use_unasked(call.model), call.workspace.offer(call.model)
+    if published.worse:
+        call.output.note(f"{published.adapter} failed the gate and is not offered: {published.worse}", "yellow")
+    elif unasked is not None and unasked.digest == published.digest:
+        call.workspace.accept(unasked.address)
+        call.output.note(f"{unasked.address} passed the gate and is in use from the next chat on (auto_use).", "green")
+    elif offered is not None and offered.digest == published.digest:
+        call.output.note(f"`llama-tui adapters use {offered.address}` uses it.")
 
 
 def _tell(call: Call, state: RunState, event: AnyRunEvent) -> None:
