@@ -61,7 +61,7 @@ def check(folder: Path) -> Config:
         raise AdapterDamaged(
             f"{folder} is no folder." if folder.exists() else f"There is no folder {folder}.",
             data="Nothing was changed.",
-            remedy=f"Name the folder that holds {CONFIG} and {WEIGHTS}.",
+            remedy=f"Name the folder with {CONFIG} and {WEIGHTS}.",
         )
     if not (folder / WEIGHTS).is_file():
         raise _damaged(folder, f"{WEIGHTS} is missing{_pickle_note(folder)}")
@@ -160,7 +160,7 @@ def _check_weights(folder: Path) -> None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _damaged(folder, f"the header of {WEIGHTS} cannot be read") from error
     if not header or held != size - 8 - length:
-        raise _damaged(folder, f"{WEIGHTS} holds {size - 8 - length} bytes of weights instead of {held}")
+        raise _damaged(folder, f"{WEIGHTS} has {size - 8 - length} bytes of weights instead of {held}")
 
 
 def _tensor_bytes(entry: dict[str, Any]) -> int:

@@ -98,7 +98,7 @@ def read(path: Path, name: str, version: int) -> Lineage:
         found = msgspec.json.decode(path.read_bytes(), type=Lineage)
     except (OSError, *UNREADABLE) as error:
         raise AdapterDamaged(
-            f"{name}/v{version} is not whole: {path} cannot be read ({error}).",
+            f"{name}/v{version} is damaged: {path} cannot be read ({error}).",
             data="Its folder was not changed.",
             remedy="Use another version.",
         ) from error

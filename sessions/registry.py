@@ -51,7 +51,7 @@ class Registry:
     def versions(self, name: str) -> list[Lineage]:
         """Whole versions, the oldest first; damaged ones are left out."""
         known = self.identities()
-        return [_told(found, known) for found in self._read_all(name) if isinstance(found, Lineage)]
+        return [_named(found, known) for found in self._read_all(name) if isinstance(found, Lineage)]
 
     def damaged(self, name: str) -> list[AdapterDamaged]:
         """What is wrong with the versions that `versions` leaves out."""
@@ -69,7 +69,7 @@ class Registry:
 
     def lineage(self, adapter: str) -> Lineage:
         """Of `NAME/vN`, or of `NAME` (its accepted version). Raises AdapterNotFound, AdapterDamaged."""
-        return _told(self.stored(adapter), self.identities())
+        return _named(self.stored(adapter), self.identities())
 
     def stored(self, adapter: str) -> Lineage:
         """`lineage` as it was written: its parent may have another name by now."""
@@ -342,7 +342,7 @@ def checked_adapter(name: str) -> str:
     return name
 
 
-def _told(lineage: Lineage, known: Identities) -> Lineage:
+def _named(lineage: Lineage, known: Identities) -> Lineage:
     """With the name that the parent has now."""
     if lineage.parent == BASE:
         return lineage

@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """System prompt of new chats; empty means none."""
 
     sampling: Sampling = Sampling()
-    """How replies are drawn."""
+    """How replies are sampled."""
 
     auto_use: Literal["never", "passed"] = "never"
     """When a run is done: `never` use its version without being asked, or use it if it `passed` the gate."""

@@ -72,17 +72,17 @@ def upgrade_adapters(adapters: Path) -> None:
 
 
 def _upgrade_lineage(entry: Entry, known: Identities) -> None:
-    told = _raw(entry.file)
-    parent, worse = str(told.get("parent", BASE)), str(told.pop("worse", ""))
-    if parent != BASE and not told.get("parent_digest"):
+    fields = _raw(entry.file)
+    parent, worse = str(fields.get("parent", BASE)), str(fields.pop("worse", ""))
+    if parent != BASE and not fields.get("parent_digest"):
         # A version is always in the folder of its name, whatever an interrupted rename left in its lineage.
-        old = f"{told.get('adapter', '')}/"
+        old = f"{fields.get('adapter', '')}/"
         parent = f"{entry.adapter}/{parent.removeprefix(old)}" if parent.startswith(old) else parent
         above = known.at(parent)
-        told |= {"parent": parent, "parent_digest": above.identity if above else ""}
-    if worse and not told.get("gate"):
-        told["gate"] = msgspec.to_builtins(GateReport(passed=False, reasons=(worse,)))
-    _rewrite(entry, told)
+        fields |= {"parent": parent, "parent_digest": above.identity if above else ""}
+    if worse and not fields.get("gate"):
+        fields["gate"] = msgspec.to_builtins(GateReport(passed=False, reasons=(worse,)))
+    _rewrite(entry, fields)
 
 
 def _upgrade_current(catalog: Catalog, known: Identities, name: str) -> None:
@@ -95,8 +95,8 @@ def _upgrade_current(catalog: Catalog, known: Identities, name: str) -> None:
         return
     now = known.at(f"{name}/{match[0]}")
     for entry in _line_of(known, now):
-        told = _raw(entry.file)
-        _rewrite(entry, told | {"accepted": told.get("accepted") or told.get("created") or 1.0})
+        fields = _raw(entry.file)
+        _rewrite(entry, fields | {"accepted": fields.get("accepted") or fields.get("created") or 1.0})
     write_atomic(file, f"{now.identity if now and not now.removed else BASE}\n".encode())
 
 
@@ -113,9 +113,9 @@ def _raw(file: Path) -> dict[str, Any]:
         return {}
 
 
-def _rewrite(entry: Entry, told: dict[str, Any]) -> None:
-    """Write what is a lineage and not what the file says already; a damaged one stays as it is."""
+def _rewrite(entry: Entry, fields: dict[str, Any]) -> None:
+    """Write a lineage where it has changed; one that is damaged is left alone."""
     with contextlib.suppress(msgspec.ValidationError, AdapterDamaged):
-        found = msgspec.convert(told, lineage.Lineage)
+        found = msgspec.convert(fields, lineage.Lineage)
         if found != msgspec.convert(_raw(entry.file), lineage.Lineage):
             write_atomic(entry.file, found.encoded())

@@ -105,7 +105,7 @@ class Answering:
             await self.follow()
 
     async def find_offer(self) -> None:
-        """Read anew what is offered; use it where the person said that a version that passed is used unasked."""
+        """Read again what is offered; use it where it passed the gate and `auto_use` allows that."""
         app = self.app
         async with self._offering:
             unasked = await asyncio.to_thread(app.workspace.to_use_unasked, app.client.model)
@@ -146,9 +146,9 @@ class Answering:
 
         gate = lineage.gate
         reasons = gate.reasons if gate is not None else ()
-        told = [f"{lineage.address} failed the gate, so it is not offered.", *(f"• {reason}" for reason in reasons)]
-        told.append("You can go back with r on the Adapters screen (F5).")
-        question = Confirm("Use it all the same?", "\n".join(told), yes="Use it", no="Leave it")
+        lines = [f"{lineage.address} failed the gate, so it is not offered.", *(f"• {reason}" for reason in reasons)]
+        lines.append("You can go back with r on the Adapters screen (F5).")
+        question = Confirm("Use it all the same?", "\n".join(lines), yes="Use it", no="Leave it")
         return await self.app.push_screen_wait(question) is True
 
 

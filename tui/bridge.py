@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class Bridge:
-    """Hears the client and the runs' files, tells the app. `runs` holds every run seen alive, by id."""
+    """Listens to the client and to the files of runs, and posts messages. `runs` are all runs seen alive, by id."""
 
     def __init__(self, app: LlamaTuiApp) -> None:
         self.app = app
         self.runs: dict[str, RunState] = {}
         self._following: set[str] = set()
-        self._told: set[str] = set()
+        self._ended: set[str] = set()
         """Runs that were followed to their end: their ending, once more from the host, is no news."""
 
     @property
@@ -58,7 +58,7 @@ class Bridge:
             case LoadFailed(failure=failure):
                 self.app.tell(HostLost(failure.error()))
             case RunChanged(run=run, alive=alive):
-                if alive or run not in self._told:
+                if alive or run not in self._ended:
                     self.follow(run)
             case Closing(reason=reason):
                 self.app.tell(HostLost(_ended(reason)))
@@ -72,7 +72,7 @@ class Bridge:
                 self.follow(state.id)
 
     def follow(self, run: str) -> None:
-        """Tell the events of a run from now to its end; the earlier ones are folded into its state."""
+        """Post the events of a run from now to its end; the earlier ones are folded into its state."""
         if run not in self._following:
             self._following.add(run)
             self.app.attempt(self._follow, run)
@@ -81,13 +81,13 @@ class Bridge:
         from sessions.training import runs
 
         state = self.runs[run] = runs.RunState(run)
-        told_from = time.time() - 2.0
+        posted_from = time.time() - 2.0
         try:
             async for event in runs.follow(self.app.workspace.paths, run):
                 state.apply(event)
-                if event.time >= told_from:
+                if event.time >= posted_from:
                     await self._tell(state, event)
-            self._told.add(run)
+            self._ended.add(run)
         except (LlamaTuiError, OSError) as error:
             self.app.report(error)
         finally:

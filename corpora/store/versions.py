@@ -15,7 +15,7 @@ from corpora.store.connection import Connection
 RECORDED = (("exchanges", "adapter"), ("verdicts", "left_adapter"), ("verdicts", "right_adapter"))
 UNNAMED = ("", "base")
 IDENTITY_OF = "coalesce((SELECT max(identity) FROM version_names WHERE name = ?), ?)"
-"""SQL for the identity of a name, which is given twice; a text that names no version stands for itself."""
+"""SQL for the identity of a name, which is given twice; a text that names no version is returned unchanged."""
 
 
 _KNOWN = "SELECT identity, address, removed FROM versions"

@@ -110,7 +110,7 @@ class AdaptersScreen(ModeScreen):
         self._show_strength()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Tell all of the version under the cursor."""
+        """Show the version under the cursor in full."""
         self._show_detail()
         self.refresh_bindings()
 
@@ -130,19 +130,19 @@ class AdaptersScreen(ModeScreen):
     def _show_strength(self) -> None:
         adapter = self.llama.adapter
         if adapter == BASE or not self.llama.opened.is_set():
-            said = Content.styled(
+            line = Content.styled(
                 "The base answers in the chat; an adapter in use has a strength from 0 to 1.5.", "dim"
             )
         else:
             strength = self.llama.chat.strength
             meaning = "as the base" if strength == 0 else "as trained" if strength == 1 else ""
-            said = Content.assemble(
+            line = Content.assemble(
                 f"{render.line(adapter, 40)} at strength ",
                 (f"{strength:.1f} ", "bold"),
                 (bar(strength / STRONGEST, DIAL), "$primary on $background"),
                 (f" {meaning}", "dim"),
             )
-        self.query_one("#strength", Static).update(said)
+        self.query_one("#strength", Static).update(line)
 
     # doing
 

@@ -39,7 +39,7 @@ class Version:
 
 
 def list_versions(call: Call) -> int:
-    """Every version below its parent; damaged ones are told on stderr."""
+    """Every version below its parent; damaged ones are listed on stderr."""
     registry = call.workspace.registry
     tree = registry.tree()
     for name in registry.names():
@@ -87,19 +87,19 @@ def use(call: Call) -> int:
     if address != BASE and not workspace.settings.use_adapter:
         when = "is accepted; chats start with the base, as use_adapter is false."
     unchecked = address != BASE and workspace.registry.stored(address).gate is None
-    return _told(call, {"adapter": address}, f"{address} {when}{' The gate did not check it.' if unchecked else ''}")
+    return _report(call, {"adapter": address}, f"{address} {when}{' The gate did not check it.' if unchecked else ''}")
 
 
 def rollback(call: Call) -> int:
     """Go back to the version that was accepted before."""
     now = call.workspace.registry.rollback(call.given.name)
-    return _told(call, {"adapter": now}, f"The accepted version of {call.given.name} is {now} now.")
+    return _report(call, {"adapter": now}, f"The accepted version of {call.given.name} is {now} now.")
 
 
 def rename(call: Call) -> int:
     """Rename an adapter with all its versions."""
     call.workspace.rename(call.given.name, call.given.new)
-    return _told(call, {"adapter": call.given.new}, f"{call.given.name} is called {call.given.new} now.")
+    return _report(call, {"adapter": call.given.new}, f"{call.given.name} is called {call.given.new} now.")
 
 
 def remove(call: Call) -> int:
@@ -113,24 +113,24 @@ def remove(call: Call) -> int:
         known_name(call, asked)
     _confirm(call, f"Remove {asked} for good?")
     call.workspace.remove(asked)
-    return _told(call, {"removed": asked}, f"{asked} is removed.")
+    return _report(call, {"removed": asked}, f"{asked} is removed.")
 
 
 def bring_in(call: Call) -> int:
     """Copy a PEFT folder in."""
     folder = Path(call.given.folder).expanduser()
     address = call.workspace.registry.import_folder(folder, call.given.name or folder.resolve().name)
-    return _told(call, {"adapter": address}, f"{address} is imported; `llama-tui adapters use {address}` uses it.")
+    return _report(call, {"adapter": address}, f"{address} is imported; `llama-tui adapters use {address}` uses it.")
 
 
 def export(call: Call) -> int:
     """Copy a version out."""
     target = Path(call.given.folder).expanduser()
     call.workspace.registry.export(call.given.adapter, target)
-    return _told(call, {"folder": str(target)}, f"{call.given.adapter} is written to {target}.")
+    return _report(call, {"folder": str(target)}, f"{call.given.adapter} is written to {target}.")
 
 
-def _told(call: Call, document: dict[str, str], text: str) -> int:
+def _report(call: Call, document: dict[str, str], text: str) -> int:
     if call.output.json:
         call.output.document(document)
     call.output.say(text)

@@ -41,7 +41,7 @@ class ModeBar(Horizontal):
         self.set_class(self.size.width < TINY, "-tiny")
 
     def show(self) -> None:
-        """Draw the state anew."""
+        """Draw the state again."""
         for state in self.query(ModeState):
             state.refresh()
 

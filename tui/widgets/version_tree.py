@@ -111,7 +111,7 @@ class VersionTree(DataTable[Text]):
         return key if key is not None and not key.startswith("!") else None
 
     def show(self, shelf: Shelf) -> None:
-        """Draw everything anew, the cursor on the version where it was."""
+        """Draw everything again, with the cursor on the same version."""
         before = self.chosen or shelf.in_use
         self.shelf = shelf
         known = {BASE, *(each.lineage.address for each in shelf.branches)}
@@ -155,23 +155,23 @@ class VersionTree(DataTable[Text]):
             cells = [Text.assemble(("✗ ", "red"), render.cell(error.what, "red", 60))]
             self.add_row(*cells, *(Text("") for _ in range(len(self.columns) - 1)), key=f"!{place}")
 
-    def _rows(self, told: Callable[[Votes], str]) -> list[tuple[str, list[Text]]]:
-        rows = [self._row(BASE, "", Text("the model itself", "dim"), None, told)]
+    def _rows(self, shown: Callable[[Votes], str]) -> list[tuple[str, list[Text]]]:
+        rows = [self._row(BASE, "", Text("the model itself", "dim"), None, shown)]
         for each in self.shelf.branches:
             lineage = each.lineage
             indent = "  " * each.depth + ("└ " if each.depth else "")
-            rows.append(self._row(lineage.address, indent, _flag(each), lineage, told))
+            rows.append(self._row(lineage.address, indent, _flag(each), lineage, shown))
         return rows
 
     def _row(
-        self, address: str, indent: str, flag: Text, lineage: Lineage | None, told: Callable[[Votes], str]
+        self, address: str, indent: str, flag: Text, lineage: Lineage | None, shown: Callable[[Votes], str]
     ) -> tuple[str, list[Text]]:
         used = address == self.shelf.in_use
         mark = "◆ " if address in self.marked else "● " if used else "  "
         name = Text.assemble(
             (mark, "green bold"), (indent, "dim"), (render.line(address, 80), "bold" if used else ""), " ", flag
         )
-        votes = Text(told(self.shelf.votes.get(lineage.digest if lineage else BASE, Votes())))
+        votes = Text(shown(self.shelf.votes.get(lineage.digest if lineage else BASE, Votes())))
         age = Text(age_of(lineage.created) if lineage else "", justify="right")
         return address, [name, *self._figures(lineage), votes, age]
 
@@ -208,8 +208,8 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
     if address == BASE:
         return Content.assemble(("base", "bold"), "\nThe model itself, without an adapter. It never changes.")
     if lineage is None:
-        told = "\n\n".join(str(error) for error in shelf.damaged)
-        return render.text(told, "$text-error") if told else Content("")
+        shown = "\n\n".join(str(error) for error in shelf.damaged)
+        return render.text(shown, "$text-error") if shown else Content("")
     parts = [
         Content.styled(render.line(lineage.address, 80), "bold"),
         *_states(shelf, lineage),
@@ -227,14 +227,14 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
 
 def _states(shelf: Shelf, lineage: Lineage) -> list[Content]:
     branch = next(each for each in shelf.branches if each.lineage.address == lineage.address)
-    said = []
+    lines = []
     if lineage.address == shelf.in_use:
-        said.append(Content.styled("answers in the chat", "$text-success"))
+        lines.append(Content.styled("answers in the chat", "$text-success"))
     if branch.current:
-        said.append(Content.styled("the accepted version of its name", "dim"))
+        lines.append(Content.styled("the accepted version of its name", "dim"))
     if branch.offered:
-        said.append(Content.styled("new and not used yet: u accepts it", "$text-warning"))
-    return [*said, *_gate(lineage)]
+        lines.append(Content.styled("new and not used yet: u accepts it", "$text-warning"))
+    return [*lines, *_gate(lineage)]
 
 
 def _gate(lineage: Lineage) -> list[Content]:
