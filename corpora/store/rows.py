@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from corpora.dialog import Conversation, Exchange, Finish, Message, Preference, Status, Verdict, Vote
+from corpora.pinned import Kind, PinnedTest, Rule
 
 EXCHANGE = (
     "id, conversation_id, parent_id, prompt, reply, system, status, original, finish, model, adapter, tokens, "
@@ -14,6 +15,7 @@ EXCHANGE = (
 CONVERSATION = "id, title, source, created, updated"
 VERDICT = "id, dialog, left_reply, right_reply, left_adapter, right_adapter, vote, blind, created"
 PREFERENCE = "id, dialog, chosen, rejected, source, exchange_id, created"
+PINNED_TEST = "id, dialog, kind, text, created"
 
 
 def exchange_of(row: Any) -> Exchange:
@@ -81,6 +83,15 @@ def preference_of(row: Any) -> Preference:
     """Out of PREFERENCE."""
     row_id, dialog, chosen, rejected, source, exchange_id, created = row
     return Preference(dialog_of(dialog), chosen, rejected, source, exchange_id, row_id, created)
+
+
+def pinned_test_of(row: Any) -> PinnedTest:
+    """Out of PINNED_TEST. Raises ValueError for a damaged row."""
+    row_id, dialog, kind, text, created = row
+    said = dialog_of(dialog)
+    if not said:
+        raise ValueError("its dialog is empty")
+    return PinnedTest(said, Rule(Kind(kind), text), row_id, created)
 
 
 def dialog_json(dialog: tuple[Message, ...]) -> str:

@@ -1,0 +1,1 @@
+-- No change. A placeholder for the migration that is developed beside this one.
