@@ -47,15 +47,16 @@ class PinnedPart(Connection):
         created = test.created or time.time()
         values = (_key(test), dialog_json(test.dialog), test.rule.kind, clean(test.rule.text), created)
         with self._write() as db:
-            added = db.execute(
-                "INSERT OR IGNORE INTO pinned_tests (key, dialog, kind, text, created) VALUES (?, ?, ?, ?, ?)", values
-            )
-            if added.rowcount:
-                steps = Steps(db, "pinned test")
-                steps.added("pinned_tests", added.lastrowid)
-                steps.save()
             found = db.execute(f"SELECT {PINNED_TEST} FROM pinned_tests WHERE key = ?", values[:1]).fetchone()
-        return pinned_test_of(found), bool(added.rowcount)
+            if found is not None:
+                return pinned_test_of(found), False
+            added = db.execute(
+                "INSERT INTO pinned_tests (key, dialog, kind, text, created) VALUES (?, ?, ?, ?, ?)", values
+            )
+            steps = Steps(db, "pinned test")
+            steps.added("pinned_tests", added.lastrowid)
+            steps.save()
+        return self.pinned_test(added.lastrowid or 0), True
 
     def change_pinned_test(self, test_id: int, rule: Rule) -> PinnedTest:
         """Give a test another rule; stored replies are judged anew.

@@ -140,6 +140,7 @@ def test_tests_are_kept_whole_and_once(store: Store) -> None:
     assert new and first.id == 1 and first.created > 0
     assert store.add_pinned_test(PinnedTest(dialog, first.rule)) == (first, False)
     second, _ = store.add_pinned_test(asked("Who are you? \ud800", text="half \udfff"))
+    assert second.id == 2, "a duplicate takes no number"
     with Store(store.path) as other:
         assert other.pinned_tests() == (first, second)
     assert first.dialog == dialog and second.prompt == "Who are you? \ufffd" and second.rule.text == "half \ufffd"

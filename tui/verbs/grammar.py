@@ -89,7 +89,7 @@ def build() -> Parser:
     _places(shared, keep=True)
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout")
     verbs = Tree(parser, "verb", shared)
-    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_host):
+    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_tests, _add_host):
         add(verbs)
     return parser
 
@@ -251,6 +251,24 @@ def _add_adapters(verbs: Tree) -> None:
     score = verbs.verb("eval", "Score a version against its parent and the base on what it learned", "eval:evaluate")
     score.add_argument("adapter", metavar="NAME")
     score.add_argument("--rows", type=int, default=20, metavar="N", help="rows to answer (default: 20; 0: all)")
+
+
+def _add_tests(verbs: Tree) -> None:
+    tests = verbs.group("tests", "Pinned tests: prompts and rules that every version is checked against")
+    tests.verb("list", "List the tests", "tests:list_tests")
+    add = tests.verb("add", "Pin a prompt with a rule for the reply", "tests:add", _tags())
+    add.add_argument("prompt", metavar="PROMPT", help="`-`: read stdin")
+    add.add_argument("--system", metavar="S", help="system prompt")
+    rule = add.add_mutually_exclusive_group(required=True)
+    rule.add_argument("--contains", metavar="TEXT", help="the reply contains this; case and whitespace do not count")
+    rule.add_argument("--not-contains", metavar="TEXT", help="the reply does not contain this")
+    rule.add_argument("--regex", metavar="RE", help="the reply matches this somewhere; (?i) ignores case")
+    remove = tests.verb("remove", "Remove tests", "tests:remove")
+    remove.add_argument("test", nargs="+", type=int, metavar="TEST", help="its number in `tests list`")
+    run = tests.verb("run", "Ask versions greedily and print who passes; 1 if the newest does not", "tests:run")
+    run.add_argument(
+        "-a", dest="adapters", nargs="+", action="extend", metavar="A", help="default: base and the version in use"
+    )
 
 
 def _add_host(verbs: Tree) -> None:
