@@ -17,9 +17,10 @@ def test_add_list_remove(run: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no pinned test yet" in run("tests", "list").err and run("tests", "list", "--json").document == []
     done = run("tests", "add", "What is my cat called?", "--contains", "Miso", "--system", "Be brief.")
     assert (done.code, done.out) == (0, "Pinned as test 1: the reply contains “Miso”.\n")
-    assert "There is already test 1" in run(
-        "tests", "add", "What is my cat called?", "--contains", "Miso", "--system", "Be brief."
-    ).out
+    assert (
+        "There is already test 1"
+        in run("tests", "add", "What is my cat called?", "--contains", "Miso", "--system", "Be brief.").out
+    )
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("سلام 你好\n".encode())))
     assert run("tests", "add", "-", "--not-contains", "dog", "--json").document["prompt"] == "سلام 你好"
     assert run("tests", "add", "A number?", "--regex", r"\b4\d\b").code == 0
