@@ -64,7 +64,7 @@ def fill(folder: Path, *, asked: bool = True) -> list[PinnedTest]:
     return made
 
 
-def tests(it: Driven) -> PinnedTestsScreen:
+def matrix(it: Driven) -> PinnedTestsScreen:
     assert isinstance(it.app.screen, PinnedTestsScreen), it.app.screen
     return it.app.screen
 
