@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from corpora.errors import CorpusError, LlamaTuiError, UsageError
@@ -55,6 +55,11 @@ class Matrix:
     tests: tuple[PinnedTest, ...] = ()
     versions: tuple[Version, ...] = (Version(BASE),)
     results: Mapping[tuple[int, str], PinnedResult] = field(default_factory=dict)
+
+    def merged(self, test: PinnedTest, results: Mapping[str, PinnedResult]) -> Matrix:
+        """Return the matrix with new results of one test, by digest."""
+        new = {(test.id, digest): result for digest, result in results.items()}
+        return replace(self, results={**self.results, **new})
 
     def result(self, test: PinnedTest, version: Version) -> PinnedResult | None:
         """Return the result of a version, or None where the test did not run."""

@@ -126,7 +126,7 @@ async def test_r_asks_what_was_not_asked_and_shift_r_one_version_again(tmp_path:
         await it.pilot.press("r")
         await it.until(lambda: cells(it)[2] == ["✓", "✗ ▼", "✗", "✓ ▲"] and not screen.running)
         assert [(len(request.adapters), request.sampling.temperature) for request in engine.requests] == [(4, 0.0)]
-        await it.until(lambda: "mine/v3 passes 1 of 3 · ▼ 1 broken · ▲ 1 mended" in it.shown())
+        await it.until(lambda: "mine/v3 passes 1 of 3 · ▼ 1 broken · ▲ 1 fixed" in it.shown())
         await it.pilot.press("r")
         await it.until(lambda: "Every version was asked every test." in it.shown())
         engine.script = lambda request, adapter: "Miso, by the Seine"
@@ -199,6 +199,25 @@ async def test_a_test_is_added_changed_removed_and_restored(tmp_path: Path) -> N
         await it.until(lambda: screen.table.row_count == 4 and cells(it)[0] == ["✓", "✗ ▼", "✗", "✓ ▲"])
         await it.pilot.press("ctrl+z")
         await it.until(lambda: cells(it)[0] == ["✗", "✓ ▲", "✓", "✗ ▼"])
+
+
+async def test_the_first_test_can_be_worked_on_at_once(tmp_path: Path) -> None:
+    async with driven(tmp_path, FakeEngine(script=replies)) as it:
+        screen = await open_tests(it, 0)
+        await it.pilot.press("a")
+        await it.until(lambda: isinstance(it.app.screen, EditText))
+        it.app.screen.query_one(TextArea).text = "The river?"
+        await it.pilot.press("ctrl+s")
+        await it.until(lambda: isinstance(it.app.screen, RuleDialog))
+        await it.pilot.press(*"paris", "enter")
+        await it.until(lambda: it.app.screen is screen and screen.table.row_count == 1 and screen.table.has_focus)
+        assert "⏎ Replies" in it.shown()
+        await it.pilot.press("r")
+        await it.until(lambda: cells(it) == [["✗"]])
+        await it.pilot.press("x")
+        await it.until(lambda: "No pinned test yet." in it.shown())
+        await it.pilot.press("u")
+        await it.until(lambda: cells(it) == [["✗"]] and screen.table.has_focus)
 
 
 async def test_enter_shows_the_replies_of_all_versions(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Workers ask store, registry and host; handlers change widgets. Knows nothing of 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ from textual.content import Content
 from textual.widgets import DataTable, Static
 
 from corpora.dialog import Message
-from corpora.pinned import PinnedTest, Rule
+from corpora.pinned import PinnedResult, PinnedTest, Rule
 from corpora.store import Store
 from sessions.pinned_matrix import Answered, Asking, Matrix, Skipped, Version, ask, read_matrix
 from sessions.pinning import typed_rule
@@ -48,7 +49,6 @@ class PinnedTestsScreen(ModeScreen):
         Binding("escape", "leave", "Back", id="tests.back"),
         Binding("r", "run", "Run", tooltip="Ask every version what it was not asked yet", id="tests.run"),
         Binding("R", "run_again", "Run again", tooltip="Ask the version under the cursor again", id="tests.again"),
-        Binding("enter", "replies", "Replies", tooltip="The replies of all versions", id="tests.replies"),
         Binding("a", "add", "Add", id="tests.add"),
         Binding("e", "edit", "Rule", tooltip="Change the rule", id="tests.edit"),
         Binding("x", "remove", "Remove", id="tests.remove"),
@@ -145,6 +145,8 @@ class PinnedTestsScreen(ModeScreen):
         content = Content(TEACH) if test is None else cell_in_words(self.matrix, test, self.table.version)
         self.query_one("#test-detail", Static).update(content)
         self.set_class(not self.matrix.tests, "-empty")
+        if self.matrix.tests and self.focused is None:
+            self.table.focus()
 
     def _summarize(self) -> None:
         self._say(summary_of(self.matrix) if self.matrix.tests else Content(""))
@@ -194,8 +196,8 @@ class PinnedTestsScreen(ModeScreen):
                     match step:
                         case Asking():
                             self._say(_progress(step))
-                        case Answered():
-                            await self._read()
+                        case Answered(test=test, results=results):
+                            self._answered(test, results)
                         case Skipped(error=error):
                             self.llama.report(error)
         finally:
@@ -203,12 +205,18 @@ class PinnedTestsScreen(ModeScreen):
             if self.is_attached:
                 self._summarize()
 
+    def _answered(self, test: PinnedTest, results: Mapping[str, PinnedResult]) -> None:
+        if test in self.matrix.tests:  # else it was changed or removed meanwhile
+            self.matrix = self.matrix.merged(test, results)
+            self.table.update_test(self.matrix, test)
+            self._show_detail()
+
     def action_replies(self) -> None:
-        """The replies of all versions to the test under the cursor."""
+        """The replies of all versions to the test under the cursor, the newest first."""
         if (test := self.table.test) is None:
             return
         matrix = self.matrix
-        run = [version for version in matrix.versions if matrix.result(test, version) is not None]
+        run = [version for version in reversed(matrix.versions) if matrix.result(test, version) is not None]
         replies = [Content("\n").join(reply_in_words(matrix, test, version)) for version in run]
         parts = [cell_in_words(matrix, test, None), *replies]
         self.app.push_screen(

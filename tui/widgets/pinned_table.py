@@ -21,6 +21,8 @@ from tui.widgets.paged_table import fit
 WIDE = 100
 """Columns of a terminal from which the rule has a column of its own."""
 LONGEST_NAME = 12
+NARROWEST = 5
+"""Columns that a result with its flip takes."""
 SHOWN = 4000
 """Characters of a prompt or a reply that are shown below the table."""
 
@@ -30,8 +32,10 @@ class PinnedTable(DataTable[Text]):
 
     DEFAULT_CSS = """
     PinnedTable { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1; background: $surface; }
+    PinnedTable > .datatable--fixed { background: $surface; }
     """
     BINDINGS = [
+        Binding("enter", "select_cursor", "Replies", tooltip="The replies of all versions", id="tests.replies"),
         Binding("j", "cursor_down", "Next", show=False),
         Binding("k", "cursor_up", "Previous", show=False),
         Binding("h", "cursor_left", "Older version", show=False),
@@ -72,6 +76,13 @@ class PinnedTable(DataTable[Text]):
             column = self.fixed_columns + (columns.index(digest) if digest in columns else len(columns) - 1)
             self.move_cursor(row=row, column=column, animate=False)
 
+    def update_test(self, matrix: Matrix, test: PinnedTest) -> None:
+        """Draw the results of one test anew."""
+        self.matrix = matrix
+        row = self.get_row_index(str(test.id))
+        for place, version in enumerate(matrix.versions, start=self.fixed_columns):
+            self.update_cell_at(Coordinate(row, place), self._cell(test, version))
+
     def on_resize(self) -> None:
         """Fewer and narrower columns on a narrow terminal."""
         if self.columns:
@@ -85,10 +96,10 @@ class PinnedTable(DataTable[Text]):
             self.add_column("The reply", width=room * 2 // 3)
         self.fixed_columns = len(self.columns)
         for version in self.matrix.versions:
-            mark = "● " if version.address == self._in_use else ""
-            self.add_column(Text(f"{mark}{short_name(version.address)}"))
+            name = f"{'● ' if version.address == self._in_use else ''}{short_name(version.address)}"
+            self.add_column(Text(name), width=max(len(name), NARROWEST))
         for test in self.matrix.tests:
-            own = [_own(f"{test.id:>3} {test.prompt}", room)]
+            own = [Text.assemble((f"{test.id:>2} ", "dim"), _own(test.prompt, room - 3))]
             if wide:
                 own.append(_own(test.describe(), room * 2 // 3))
             self.add_row(*own, *(self._cell(test, version) for version in self.matrix.versions), key=str(test.id))
@@ -96,14 +107,11 @@ class PinnedTable(DataTable[Text]):
     def _cell(self, test: PinnedTest, version: Version) -> Text:
         result, flip = self.matrix.result(test, version), self.matrix.flip(test, version)
         if result is None:
-            return Text("·", "dim")
-        sign = "✓" if result.passed else "✗"
-        style = "green" if result.passed else "red"
-        return (
-            Text(sign, style)
-            if flip is None
-            else Text(f" {sign} {'▲' if flip.passed else '▼'} ", f"bold reverse {style}")
-        )
+            return Text(" ·", "dim")
+        sign, style = ("✓", "green") if result.passed else ("✗", "red")
+        if flip is None:
+            return Text(f" {sign}", style)
+        return Text(f" {sign} {'▲' if flip.passed else '▼'} ", f"bold reverse {style}")
 
     def cell_at(self, row: int, column: int) -> str:
         """The text of a cell, without its style."""
@@ -123,15 +131,15 @@ def summary_of(matrix: Matrix) -> Content:
     run = sum(matrix.result(test, newest) is not None for test in matrix.tests)
     passed = matrix.passed(newest)
     flips = [flip for flip in matrix.flips() if flip.version == newest]
-    broken, mended = sum(not flip.passed for flip in flips), sum(flip.passed for flip in flips)
+    broken, fixed = sum(not flip.passed for flip in flips), sum(flip.passed for flip in flips)
     style = "" if run < len(matrix.tests) else "$text-success" if passed == run else "$text-error"
     parts = [Content.styled(f"{render.line(newest.address, 40)} passes {passed} of {len(matrix.tests)}", style)]
     if run < len(matrix.tests):
         parts.append(Content.styled(f"{len(matrix.tests) - run} not run", "$text-warning"))
     if broken:
         parts.append(Content.styled(f"▼ {broken} broken", "bold $text-error"))
-    if mended:
-        parts.append(Content.styled(f"▲ {mended} mended", "$text-success"))
+    if fixed:
+        parts.append(Content.styled(f"▲ {fixed} fixed", "$text-success"))
     return Content(" · ").join(parts)
 
 
@@ -140,6 +148,8 @@ def cell_in_words(matrix: Matrix, test: PinnedTest, version: Version | None) -> 
     parts = [Content.styled(f"Test {test.id}: the reply {render.line(test.describe(), 300)}", "bold"), *_asked(test)]
     if version is not None:
         parts += [Content(""), *reply_in_words(matrix, test, version)]
+        if (flip := matrix.flip(test, version)) is not None:
+            parts += [Content(""), *reply_in_words(matrix, test, flip.before)]
     return Content("\n").join(parts)
 
 
