@@ -1,6 +1,6 @@
 """Pinned tests against versions: who passes what, what flipped, and how versions are asked.
 
-Knows nothing of screens; asks through a client, judges through the tests.
+Independent of screens; asks through a client.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def read_matrix(store: Store, registry: Registry, model: str, named: Sequence[st
 
 
 def _other(registry: Registry, address: str) -> Version:
-    """A version that was made for another model: the engine refuses it where it does not fit."""
+    """Return a version that was made for another model: the engine refuses it where it does not fit."""
     lineage = registry.lineage(address)
     return Version(address, lineage.digest or address, lineage.parent, lineage.created)
 
@@ -193,7 +193,7 @@ async def ask(client: Client, store: Store, wanted: Sequence[tuple[PinnedTest, V
 def _batches(
     wanted: Sequence[tuple[PinnedTest, Version]],
 ) -> Iterator[tuple[list[Version], list[tuple[PinnedTest, list[Version]]]]]:
-    """Up to four versions at a time, each with the tests that any of them is asked."""
+    """Yield up to four versions at a time, with each test and those of them that are asked."""
     versions = list(dict.fromkeys(version for _, version in wanted))
     tests = list(dict.fromkeys(test for test, _ in wanted))
     pairs = set(wanted)
@@ -204,7 +204,7 @@ def _batches(
 
 
 async def _load(client: Client, version: Version) -> LlamaTuiError | None:
-    """Make a version resident by itself, so that one that is damaged does not fail the batch."""
+    """Make a version resident before its batch, so that a damaged one does not fail the others."""
     if version.address == BASE:
         return None
     try:

@@ -1,6 +1,6 @@
 """`/pin` and `/tests` without a screen: the prompt to pin, the rule as typed or proposed, changes by number.
 
-The same core under the app, the line REPL and `llama-tui tests`. Knows nothing of screens or models.
+The same core under the app and the line REPL. Independent of screens and models.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from corpora.store import Store
 
 USAGE = "contains TEXT, not TEXT, or regex RE"
 LONGEST_PROPOSAL = 80
+SHORTEST_CLAUSE = 20
 _WORDS = {"contains": Kind.CONTAINS, "not": Kind.NOT_CONTAINS, "regex": Kind.REGEX}
 _TYPED = {kind: word for word, kind in _WORDS.items()}
 _SENTENCE = re.compile(r".+?(?:[.!?؟۔](?=\s|$)|[。！？]|$)")
+_CLAUSES = (", ", ": ", "; ", "，", "、", "；", "：", "، ", "؛ ")
 _ENDS = " .!?؟۔。！？:،,;"
 
 
@@ -109,8 +111,10 @@ def _number(word: str) -> int:
 
 
 def _cut(text: str) -> str:
-    """At most LONGEST_PROPOSAL characters, ended between two words where there are any."""
+    """Return at most LONGEST_PROPOSAL characters, cut after a clause, else between two words, where that leaves enough."""
     if len(text) <= LONGEST_PROPOSAL:
         return text
     head = text[: LONGEST_PROPOSAL + 1]
-    return head.rpartition(" ")[0] or text[:LONGEST_PROPOSAL]
+    clause = max(head.rfind(mark) for mark in _CLAUSES)
+    cut = clause if clause >= SHORTEST_CLAUSE else head.rfind(" ")
+    return head[:cut] if cut > 0 else text[:LONGEST_PROPOSAL]

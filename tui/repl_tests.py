@@ -1,4 +1,4 @@
-"""The line REPL's commands on pinned tests. Knows nothing of how a test is stored or judged."""
+"""The line REPL's commands on pinned tests. Independent of how a test is stored or judged."""
 
 from __future__ import annotations
 

@@ -84,6 +84,8 @@ def test_a_rule_that_does_not_work_names_the_way_out(typed: str) -> None:
             "A very long sentence goes on and on without a stop and it has more than eighty",
         ),
         ("长" * 100, "长" * 80),
+        (f"I am the demo model of llama-tui: {'a tiny Llama ' * 6}", "I am the demo model of llama-tui"),
+        (f"Yes, {'it is a very long one ' * 6}", f"Yes, {'it is a very long one ' * 3}it is a"),
     ],
 )
 def test_the_first_sentence_is_proposed(reply: str, text: str) -> None:

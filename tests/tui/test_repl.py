@@ -101,7 +101,7 @@ def test_prompts_are_pinned_and_run(run: Caller, host: FakeEngine, script: Scrip
     done = script(
         "/pin",
         "/tests",
-        "/adapter mine",
+        "/adapter mine/v1",
         "/system Be brief.",
         "What is my cat called?",
         "/pin",

@@ -1,6 +1,6 @@
 """Pinned tests: a matrix of tests and versions, what flipped, the replies; add, change, remove and run tests.
 
-Workers ask store, registry and host; handlers change widgets. Knows nothing of how a reply is judged.
+Workers ask store, registry and host; handlers change widgets. Independent of how a reply is judged.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ and what flipped from one version to the next.
 
 
 class PinnedTestsScreen(ModeScreen):
-    """Opened over the screen one comes from; escape leads back there. `run` asks what was not asked yet."""
+    """Opened over another screen; escape goes back to it. With `run`, asks at once what was not asked yet."""
 
     CSS_PATH = "tests.tcss"
     AUTO_FOCUS = "PinnedTable"
@@ -64,13 +64,13 @@ class PinnedTestsScreen(ModeScreen):
         self._run_first = run
 
     def compose(self) -> ComposeResult:
-        """The bar of the mode that it lies over, the matrix, the keys."""
+        """Show the bar of the current mode, the matrix, the keys."""
         yield ModeBar(self.llama.current_mode)
         yield from self.body()
         yield KeysBar()
 
     def body(self) -> ComposeResult:
-        """Summary, matrix, the cell under the cursor in full."""
+        """Show the summary, the matrix, and the cell under the cursor in full."""
         yield Static("", id="tests-summary", markup=False)
         yield PinnedTable(id="matrix")
         with VerticalScroll(id="test", can_focus=False):
@@ -78,38 +78,38 @@ class PinnedTestsScreen(ModeScreen):
 
     @property
     def store(self) -> Store:
-        """The corpus."""
+        """Return the corpus."""
         return self.llama.workspace.store
 
     @property
     def table(self) -> PinnedTable:
-        """The matrix."""
+        """Return the matrix."""
         return self.query_one(PinnedTable)
 
     # hearing and looking
 
     def on_screen_resume(self) -> None:
-        """Tests and versions change in other terminals too."""
+        """Read again: tests and versions change in other terminals too."""
         self.look()
 
     def on_store_opened(self, message: StoreOpened) -> None:
-        """Tests can be read now."""
+        """Read the tests."""
         self.look()
 
     def on_adapters_changed(self, message: AdaptersChanged) -> None:
-        """A version came, went or was renamed."""
+        """Read again: a version came, went or was renamed."""
         self.look()
 
     def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
-        """Another version answers in the chat."""
+        """Mark the version that answers in the chat."""
         self.look()
 
     def on_run_ended(self, message: RunEnded) -> None:
-        """A run asked the tests when it published."""
+        """Read again: a run asks the tests when it publishes."""
         self.look()
 
     def on_corpus_changed(self, message: CorpusChanged) -> None:
-        """A test may have been restored."""
+        """Read again: a test may have been restored."""
         if not message.ids:
             self.look()
 
@@ -137,7 +137,7 @@ class PinnedTestsScreen(ModeScreen):
         self._show_detail()
 
     def on_data_table_cell_selected(self, event: DataTable.CellSelected) -> None:
-        """Enter, or a click on the cell under the cursor."""
+        """Show the replies to this test."""
         self.action_replies()
 
     def _show_detail(self) -> None:
@@ -157,7 +157,7 @@ class PinnedTestsScreen(ModeScreen):
     # doing
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Without a test only adding and leaving are in the footer."""
+        """Offer only adding and leaving where there is no test."""
         if action in ("run", "run_again", "replies", "edit", "remove"):
             return bool(self.matrix.tests)
         return True
@@ -212,7 +212,7 @@ class PinnedTestsScreen(ModeScreen):
             self._show_detail()
 
     def action_replies(self) -> None:
-        """The replies of all versions to the test under the cursor, the newest first."""
+        """Show the replies of all versions to the test under the cursor, the newest first."""
         if (test := self.table.test) is None:
             return
         matrix = self.matrix
@@ -225,7 +225,7 @@ class PinnedTestsScreen(ModeScreen):
 
     @background("change")
     async def action_add(self) -> None:
-        """A prompt, then the rule for its reply."""
+        """Ask for a prompt, then for the rule."""
         prompt = await self.app.push_screen_wait(
             EditText("Prompt of the new test", "", context="What every version is asked.")
         )
@@ -248,7 +248,7 @@ class PinnedTestsScreen(ModeScreen):
 
     @background("change")
     async def action_edit(self) -> None:
-        """Another rule for the test; stored replies are judged by it at once."""
+        """Change the rule of the test; stored replies are judged by it at once."""
         test = self.table.test
         if test is None:
             return

@@ -1,6 +1,6 @@
 """`tests …`: pinned tests listed, added, removed, and run against versions.
 
-Knows nothing of how a reply is judged.
+Independent of how a reply is judged.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Ran:
 
 
 def list_tests(call: Call) -> int:
-    """Every test, the oldest first."""
+    """Print every test, the oldest first."""
     found = call.workspace.store.pinned_tests()
     if call.output.json:
         call.output.document([_listed(test) for test in found])
@@ -122,7 +122,7 @@ def remove(call: Call) -> int:
 
 
 async def run(call: Call) -> int:
-    """Ask versions for every test; 1 where the newest of them does not pass all."""
+    """Ask versions for every test; return 1 where the newest of them does not pass all."""
     store, registry = call.workspace.store, call.workspace.registry
     named = [registry.resolve(given_text(each)) for each in call.given.adapters or ()] or [BASE, call.adapter]
     if not store.pinned_tests():
@@ -143,7 +143,7 @@ async def run(call: Call) -> int:
 
 
 async def asked(output: Output, client: Client, store: Store, wanted: Sequence[tuple[PinnedTest, Version]]) -> bool:
-    """Ask with progress; returns True where something could not be asked, which is reported."""
+    """Ask with progress and report what cannot be asked; return True where there was any."""
     refused = False
     async with aclosing(ask(client, store, wanted)) as steps:
         async for step in steps:

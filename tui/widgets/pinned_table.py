@@ -1,6 +1,6 @@
 """The matrix of pinned tests and versions as a table, and the words for one of its cells.
 
-Is given a matrix; knows nothing of the store.
+Independent of the store.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class PinnedTable(DataTable[Text]):
 
     @property
     def test(self) -> PinnedTest | None:
-        """The test under the cursor."""
+        """Return the test under the cursor."""
         tests = self.matrix.tests
         return tests[self.cursor_row] if self.cursor_row < len(tests) else None
 
     @property
     def version(self) -> Version | None:
-        """The version under the cursor; None in the columns of the test itself."""
+        """Return the version under the cursor; None in the columns of the test itself."""
         place = self.cursor_column - self.fixed_columns
         return self.matrix.versions[place] if 0 <= place < len(self.matrix.versions) else None
 
     def show(self, matrix: Matrix, in_use: str) -> None:
-        """Draw everything anew; the cursor stays on its test and version, at first on the newest version."""
+        """Draw the whole matrix; the cursor stays on its test and version, at first on the newest version."""
         first = not self.columns
         test, version = self.test, self.version
         self.matrix, self._in_use = matrix, in_use
@@ -77,14 +77,14 @@ class PinnedTable(DataTable[Text]):
             self.move_cursor(row=row, column=column, animate=False)
 
     def update_test(self, matrix: Matrix, test: PinnedTest) -> None:
-        """Draw the results of one test anew."""
+        """Draw the results of one test."""
         self.matrix = matrix
         row = self.get_row_index(str(test.id))
         for place, version in enumerate(matrix.versions, start=self.fixed_columns):
             self.update_cell_at(Coordinate(row, place), self._cell(test, version))
 
     def on_resize(self) -> None:
-        """Fewer and narrower columns on a narrow terminal."""
+        """Adapt the columns to the width of the terminal."""
         if self.columns:
             self.show(self.matrix, self._in_use)
 
@@ -114,19 +114,19 @@ class PinnedTable(DataTable[Text]):
         return Text(f" {sign} {'▲' if flip.passed else '▼'} ", f"bold reverse {style}")
 
     def cell_at(self, row: int, column: int) -> str:
-        """The text of a cell, without its style."""
+        """Return the text of a cell, without its style."""
         return self.get_cell_at(Coordinate(row, column)).plain
 
 
 def short_name(address: str) -> str:
-    """An address whose name is cut, never its version."""
+    """Return an address with a long name cut, never its version."""
     name, slash, version = render.line(address).rpartition("/")
     name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return f"{name}{slash}{version}"
 
 
 def summary_of(matrix: Matrix) -> Content:
-    """How many tests the newest version passes, and what flipped with it."""
+    """Return how many tests the newest version passes, and what flipped with it."""
     newest = matrix.versions[-1]
     run = sum(matrix.result(test, newest) is not None for test in matrix.tests)
     passed = matrix.passed(newest)
@@ -144,7 +144,7 @@ def summary_of(matrix: Matrix) -> Content:
 
 
 def cell_in_words(matrix: Matrix, test: PinnedTest, version: Version | None) -> Content:
-    """A test, and what one version replied to it."""
+    """Return a test, the reply of one version, and where it flipped that of the version before."""
     parts = [Content.styled(f"Test {test.id}: the reply {render.line(test.describe(), 300)}", "bold"), *_asked(test)]
     if version is not None:
         parts += [Content(""), *reply_in_words(matrix, test, version)]
@@ -154,7 +154,7 @@ def cell_in_words(matrix: Matrix, test: PinnedTest, version: Version | None) -> 
 
 
 def reply_in_words(matrix: Matrix, test: PinnedTest, version: Version) -> Iterator[Content]:
-    """The result of one version, what it was before, and the reply."""
+    """Return the result of one version, the result before where it flipped, and the reply."""
     result, flip = matrix.result(test, version), matrix.flip(test, version)
     address = render.line(version.address, 60)
     if result is None:

@@ -37,7 +37,7 @@ class RuleDialog(Dialog[Rule]):
         self.title_text, self.prompt, self.typed, self.reply = title, prompt, typed, reply
 
     def compose(self) -> ComposeResult:
-        """Prompt and reply, the rule, what the reply makes of it."""
+        """Show prompt and reply, the rule, and whether the reply passes."""
         with self.window(self.title_text):
             with VerticalScroll(classes="context", can_focus=False):
                 yield Static(render.text(self.prompt[:SHOWN]), classes="prompt")
@@ -50,7 +50,7 @@ class RuleDialog(Dialog[Rule]):
             yield Static("enter saves · esc cancels", classes="keys", markup=False)
 
     def on_mount(self) -> None:
-        """The field has the focus; its text is judged at once."""
+        """Focus the field."""
         self.query_one(Input).focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -70,7 +70,7 @@ class RuleDialog(Dialog[Rule]):
             judged.update(render.text(f"✗ {failure}" if failure else "✓ This reply passes."))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter answers, if the rule works."""
+        """Return the rule, where it works."""
         event.stop()
         try:
             rule = parse_rule(event.value)
@@ -81,6 +81,6 @@ class RuleDialog(Dialog[Rule]):
 
 
 def _failure(typed: str, reply: str | None) -> str | None:
-    """Why the reply fails, empty where it passes, None without a reply. Raises UsageError."""
+    """Return why the reply fails, empty where it passes, None without a reply. Raises UsageError."""
     rule = parse_rule(typed)
     return None if reply is None else rule.failure(reply)

@@ -1,1 +1,0 @@
--- No change. A placeholder for the migration that is developed beside this one.

@@ -1,0 +1,1 @@
+-- Placeholder without a statement, so that the next migration keeps its number. To be replaced at the merge.
