@@ -111,7 +111,7 @@ def _number(word: str) -> int:
 
 
 def _cut(text: str) -> str:
-    """Return at most LONGEST_PROPOSAL characters, cut after a clause, else between two words, where that leaves enough."""
+    """Return at most LONGEST_PROPOSAL characters, cut after a clause, else between two words."""
     if len(text) <= LONGEST_PROPOSAL:
         return text
     head = text[: LONGEST_PROPOSAL + 1]

@@ -274,10 +274,10 @@ class AppActions(RunActions):
         from tui.screens.tests import PinnedTestsScreen
 
         await self.app.until_open()
-        if rest in ("", "run"):
-            await self.app.push_screen(PinnedTestsScreen(run=rest == "run"))
-        else:
+        if rest not in ("", "run"):
             self.screen.say(await asyncio.to_thread(edit_tests, self.app.chat.store, rest))
+        elif not isinstance(self.app.screen, PinnedTestsScreen):
+            await self.app.push_screen(PinnedTestsScreen(run=rest == "run"))
 
     # the status line
 

@@ -265,6 +265,26 @@ async def test_pin_proposes_a_rule_that_can_be_edited(tmp_path: Path) -> None:
         await it.until(lambda: not it.app.chat.store.pinned_tests())
 
 
+async def test_codes_in_prompt_rule_and_reply_stay_text(tmp_path: Path) -> None:
+    engine = FakeEngine(script=lambda request, adapter: f"{worlds.HOSTILE} 你好 👩‍👩‍👧")
+    async with driven(tmp_path, engine) as it:
+        await it.ask(f"سلام {worlds.HOSTILE.replace('[/INST]', '')}")
+        for typed in ("/pin", f"/pin not {worlds.HOSTILE}", f"/pin regex ({worlds.HOSTILE}", f"/pin {worlds.HOSTILE}"):
+            await it.say(typed)
+            await it.pilot.pause(0.05)
+            await it.until(lambda: not {"\x1b", "\x07", "\x9b", "\u202e"} & {*it.shown()})
+            if isinstance(it.app.screen, RuleDialog):
+                assert "[bold]red[/bold]" in it.shown()
+                await it.pilot.press("enter")
+                await it.until(lambda: isinstance(it.app.screen, ChatScreen))
+        await it.until(lambda: len(it.app.chat.store.pinned_tests()) == 2)
+        await it.say("/tests run")
+        await it.until(lambda: isinstance(it.app.screen, PinnedTestsScreen) and cells(it) == [["✓"], ["✗"]])
+        await it.pilot.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, Reading))
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*it.shown()}
+
+
 async def test_tests_run_from_the_chat_and_escape_leads_back(tmp_path: Path) -> None:
     fill(tmp_path, asked=False)
     async with driven(tmp_path, FakeEngine(script=replies), size=(120, 40)) as it:
