@@ -220,6 +220,16 @@ async def test_the_first_test_can_be_worked_on_at_once(tmp_path: Path) -> None:
         await it.until(lambda: cells(it) == [["✗"]] and screen.table.has_focus)
 
 
+async def test_after_a_removal_the_cursor_stays_in_its_place(tmp_path: Path) -> None:
+    fill(tmp_path)
+    async with driven(tmp_path) as it:
+        screen = await open_tests(it, 3)
+        for remaining, shown in ((2, 3), (1, 1)):
+            await it.pilot.press(*["down"] * (remaining - 1), "x")
+            await it.until(lambda remaining=remaining: screen.table.row_count == remaining)
+            assert screen.table.test is not None and screen.table.test.id == shown
+
+
 async def test_enter_shows_the_replies_of_all_versions(tmp_path: Path) -> None:
     fill(tmp_path)
     async with driven(tmp_path, size=(120, 40)) as it:

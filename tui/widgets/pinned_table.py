@@ -64,14 +64,14 @@ class PinnedTable(DataTable[Text]):
     def show(self, matrix: Matrix, in_use: str) -> None:
         """Draw the whole matrix; the cursor stays on its test and version, at first on the newest version."""
         first = not self.columns
-        test, version = self.test, self.version
+        test, version, place = self.test, self.version, self.cursor_row
         self.matrix, self._in_use = matrix, in_use
         with self.prevent(DataTable.CellHighlighted):
             self.clear(columns=True)
             self._fill(self.app.size.width)
             rows = [each.id for each in matrix.tests]
             columns = [each.digest for each in matrix.versions]
-            row = rows.index(test.id) if test is not None and test.id in rows else self.cursor_row
+            row = rows.index(test.id) if test is not None and test.id in rows else min(place, max(0, len(rows) - 1))
             digest = matrix.versions[-1].digest if first or version is None else version.digest
             column = self.fixed_columns + (columns.index(digest) if digest in columns else len(columns) - 1)
             self.move_cursor(row=row, column=column, animate=False)
