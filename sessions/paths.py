@@ -55,6 +55,11 @@ class Paths:
         return self.home / "adapters"
 
     @property
+    def anchors(self) -> Path:
+        """Cached replies of bases to general prompts, a folder for each base."""
+        return self.home / "anchors"
+
+    @property
     def runs(self) -> Path:
         """`ID/` folders."""
         return self.home / "runs"

@@ -68,15 +68,22 @@ class Planned(RunEvent, frozen=True, tag=True, kw_only=True):
     trained_tokens: int
     batch: int
     trainable_parameters: int = 0
+    until_reproduced: bool = False
     left_out: tuple[str, ...] = ()
 
 
 class Stepped(RunEvent, frozen=True, tag=True, kw_only=True):
-    """One optimizer step. Memory in bytes: of the GPU, or of the process on a CPU."""
+    """One optimizer step. Memory in bytes: of the GPU, or of the process on a CPU.
+
+    `loss` is the cross-entropy on kept replies, `kl` the divergence from the base on anchors, both in nats per token;
+    `reproduced` counts the replies whose least likely token has a probability of at least 0.9.
+    """
 
     step: int
     epoch: float
     loss: float
+    kl: float = 0.0
+    reproduced: int = 0
     learning_rate: float
     grad_norm: float
     tokens: int

@@ -187,7 +187,7 @@ def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: 
     start = registry.current(checked_adapter(adapter)) if parent is None else registry.resolve(parent)
     _check_continuable(registry, start)
     seen = registry.seen(start)
-    return start, take_snapshot(store, seen=seen, replay=recipe.replay, seed=recipe.seed)
+    return start, take_snapshot(store, seen=seen, replay=1e9, seed=recipe.seed)
 
 
 def _check_continuable(registry: Registry, start: str) -> None:

@@ -125,7 +125,7 @@ class TrainSetup(VerticalScroll):
     @property
     def choice(self) -> Choice:
         """What decides which rows would be trained, as the fields have it."""
-        return Choice(self.adapter, self.parent_version, self.recipe.replay, self.recipe.seed)
+        return Choice(self.adapter, self.parent_version, 1e9, self.recipe.seed)
 
     def count_anew(self) -> None:
         """What is shown may not be what would be trained: start nothing until it is."""

@@ -1,0 +1,135 @@
+"""What each optimizer step trains on: new rows with a rewording each, earlier rows, anchors and neighbours.
+
+The rows of a step depend on the seed, the step and the state of the rows alone, so that a resumed run repeats them.
+Knows nothing of models or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TypeVar
+
+from sessions.training.objective import TrainRow
+
+REPRODUCED = 0.9
+"""A reply counts as reproduced when its least likely token has at least this probability."""
+SURE = 0.8
+"""The learning rate begins to decay when the least likely token of each reply has at least this probability."""
+UNSURE_SHARE = 0.75
+"""Of the rows of a step, the share that is taken from those that are not reproduced yet."""
+SKIPPED_SHARE = 0.5
+"""Of the times that a reproduced row is chosen, the share in which two of its rewordings are trained instead."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One kept row: its own wording, and others of the same prompt. `earlier`: an earlier run trained on it."""
+
+    row: TrainRow
+    rewordings: tuple[TrainRow, ...] = ()
+    earlier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Portions:
+    """Rows per optimizer step of each kind."""
+
+    new: int
+    earlier: int
+    anchors: int
+    neighbours: int
+
+
+@dataclass(slots=True)
+class Mixture:
+    """All rows of a run. `least` holds, by lesson, the probability of the least likely token when last trained."""
+
+    lessons: Sequence[Lesson]
+    anchors: Sequence[TrainRow]
+    close_anchors: Sequence[TrainRow]
+    """Those of `anchors` whose prompt has the form of a new one: half of the anchors of a step come from them."""
+
+    neighbours: Sequence[TrainRow]
+    portions: Portions
+    seed: int
+    by_need: bool = True
+    """Prefer new rows that are not reproduced yet; else each comes once per pass."""
+
+    least: dict[int, float] = field(default_factory=dict)
+    new: list[int] = field(init=False)
+    earlier: list[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.new = [index for index, lesson in enumerate(self.lessons) if not lesson.earlier]
+        self.earlier = [index for index, lesson in enumerate(self.lessons) if lesson.earlier]
+
+    @property
+    def least_likely(self) -> float:
+        """The probability of the least likely token of all rows when they were last trained; 0 for unseen ones."""
+        return min((self.least.get(index, 0.0) for index in range(len(self.lessons))), default=0.0)
+
+    @property
+    def seen(self) -> set[int]:
+        """The rows that were trained on at least once."""
+        return set(self.least)
+
+    @property
+    def reproduced_count(self) -> int:
+        """The number of rows that were reproduced when they were last trained."""
+        return sum(self.least.get(index, 0.0) >= REPRODUCED for index in range(len(self.lessons)))
+
+    def at(self, step: int) -> list[TrainRow]:
+        """Return the rows of a step, counted from 1."""
+        random = Random(f"{self.seed}:{step}")
+        rows = []
+        count = self.portions.new
+        chosen = self._chosen(self.new, count, random) if self.by_need else _turn(self.new, count, step, self.seed)
+        for index in chosen:
+            lesson = self.lessons[index]
+            known = self.least.get(index, 0.0) >= REPRODUCED and random.random() < SKIPPED_SHARE
+            if known and len(lesson.rewordings) > 1:
+                rows += random.sample(lesson.rewordings, 2)
+                continue
+            rows.append(lesson.row)
+            if lesson.rewordings:
+                rows.append(random.choice(lesson.rewordings))
+        rows += [self.lessons[index].row for index in self._chosen(self.earlier, self.portions.earlier, random)]
+        close = self.portions.anchors // 2 if self.close_anchors else 0
+        rows += _turn(self.close_anchors, close, step, self.seed)
+        rows += _turn(self.anchors, self.portions.anchors - close, step, self.seed + 1)
+        return rows + _turn(self.neighbours, self.portions.neighbours, step, self.seed)
+
+    def note(self, row: TrainRow, least: float) -> None:
+        """Record how well a row was known in the step that just trained on it; rewordings do not count."""
+        if row.kind != "reworded" and row.source >= 0:
+            self.least[row.source] = least
+
+    def _chosen(self, indices: Sequence[int], count: int, random: Random) -> list[int]:
+        """Choose rows, most of them from those that are not reproduced yet."""
+        if count >= len(indices):
+            return list(indices)
+        unsure = [index for index in indices if self.least.get(index, 0.0) < REPRODUCED]
+        chosen = random.sample(unsure, min(len(unsure), math.ceil(count * UNSURE_SHARE)))
+        rest = [index for index in indices if index not in set(chosen)]
+        return chosen + random.sample(rest, count - len(chosen))
+
+
+def _turn(items: Sequence[Item], count: int, step: int, seed: int) -> list[Item]:
+    """Return `count` items: every item comes once per pass, each pass in another order."""
+    if not items:
+        return []
+    found = []
+    for place in range((step - 1) * count, step * count):
+        turn, at = divmod(place, len(items))
+        found.append(items[_order(len(items), f"{seed}:{turn}")[at]])
+    return found
+
+
+def _order(count: int, seed: str) -> list[int]:
+    order = list(range(count))
+    Random(seed).shuffle(order)
+    return order
