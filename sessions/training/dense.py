@@ -22,7 +22,7 @@ MEMORY_SHARE = 0.25
 def keep_dense(model: Any, free: int) -> int:
     """Give each 4-bit layer a dense weight where `free` bytes allow it; return the bytes used (0: unchanged)."""
     layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
-    needed = sum(layer.in_features * layer.out_features * model.dtype.itemsize for layer in layers)
+    needed: int = sum(layer.in_features * layer.out_features * model.dtype.itemsize for layer in layers)
     if not layers or needed > free * MEMORY_SHARE:
         return 0
     for layer in layers:

@@ -33,6 +33,7 @@ LEAST_REPRODUCED = 0.9
 LEAST_KEPT = 0.98
 """Shares of new replies that must be reproduced, and of general replies that must stay the same in kind."""
 CHANGED_TOKENS = 24
+"""Tokens that are generated for a prompt whose reply changed."""
 UNLIKELY = 1.5
 """Nats per token by which a changed reply may be less likely to the base than the base's own reply."""
 SAME_ANSWER = 80
@@ -132,7 +133,7 @@ class Gate:
         exact = self._exact(rows)
         missed = [row for row in rows if row.ids not in exact]
         listed = missed[:MOST_LISTED]
-        made = self._replies([row.ids[: row.targets[0]] for row in listed], PINNED_TOKENS // 2)
+        made = self._replies([row.ids[: row.targets[0]] for row in listed], CHANGED_TOKENS)
         for row, reply in zip(listed, made, strict=True):
             expected = decoded(self.words, [row.ids[place] for place in row.targets])
             failed.append(Answer(check=check, prompt=self._prompt(row), expected=expected, reply=reply))
@@ -153,14 +154,12 @@ class Gate:
         own_losses: dict[tuple[int, ...], float] = {}
         changed: list[Anchor] = []
         by_ids = {anchor.row.ids: anchor for anchor in self.questions.anchors}
-        with self.model.disable_adapter():
-            for row, _, losses in target_losses(self.model, [anchor.row for anchor in by_ids.values()], self.check):
-                own_losses[row.ids] = float(losses.mean())
         for row, logits, _ in target_losses(self.model, [anchor.row for anchor in by_ids.values()], self.check):
             anchor = by_ids[row.ids]
             assert row.reference is not None
             kl += float(kl_to(row.reference, logits).sum())
             tokens += len(row.targets)
+            own_losses[row.ids] = -float(row.reference.logprobs[:, 0].float().mean())
             if not bool((logits.argmax(-1).cpu() == row.reference.tokens[:, 0]).all()):
                 changed.append(anchor)
         made = greedy(

@@ -59,7 +59,8 @@ NEIGHBOURS = 4
 MOST_NEIGHBOURS = 120
 ANCHOR_TARGETS = 24
 """Tokens of an anchor's reply that are trained; the gate reads all of them."""
-GATE_ANCHORS, GATE_ROWS = 100, 200
+GATE_ANCHORS, FEW_GATE_ANCHORS, GATE_ROWS = 100, 64, 200
+"""Prompts of the gate; the smaller number of anchors is for runs of at most 10 new replies."""
 
 
 class Session:
@@ -348,7 +349,7 @@ class Session:
             reworded=evaluation.sample(reworded, GATE_ROWS // 4),
             earlier=evaluation.sample([row for row in trained if row.kind == "earlier"], GATE_ROWS),
             replies=material.replies,
-            anchors=general[:GATE_ANCHORS],
+            anchors=general[: FEW_GATE_ANCHORS if len(new) <= 10 else GATE_ANCHORS],
             pinned=tests,
             hold=self.recipe.hold,
             kl_budget=schedule.kl_budget(len(new), self.recipe.hold),
