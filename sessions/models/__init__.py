@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from sessions.errors import DiskFull, LlamaTuiError, ModelNotFound, ModelUnusable
+from sessions.models.gguf_file import is_gguf
+from sessions.models.gguf_folder import gguf_folder
+from sessions.models.starter import download_starter, starter_file
 from sessions.settings import Settings
 
-DEMO = "demo"
+DEMO, STARTER = "demo", "smollm2"
 LLAMA_2_CHAT = "meta-llama/Llama-2-7b-chat-hf"
 NAMES = {
     f"{size}{kind}": f"meta-llama/Llama-2-{size}{kind}-hf" for size in ("7b", "13b", "70b") for kind in ("", "-chat")
@@ -29,10 +32,11 @@ Progress = Callable[[str, float | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model on disk: the name it was asked for by, and its folder."""
+    """A model on disk: the name it was asked for by, its folder, and the GGUF file of its weights, if it has one."""
 
     name: str
     folder: Path
+    weights: Path | None = None
 
 
 def default_model(settings: Settings) -> str:
@@ -43,9 +47,9 @@ def default_model(settings: Settings) -> str:
 
 
 def absolute(model: str) -> str:
-    """A folder by its whole path, so that the host finds it wherever it runs; any other name as it is."""
-    folder = Path(model).expanduser()
-    return str(folder.absolute()) if model.lower() not in (DEMO, *NAMES) and folder.is_dir() else model
+    """The absolute path of a folder or GGUF file, so that the host finds it wherever it runs; other names unchanged."""
+    found = None if model.lower() in (DEMO, STARTER, *NAMES) else _on_disk(model)
+    return model if found is None else str(found.absolute())
 
 
 def has_nvidia() -> bool:
@@ -95,9 +99,11 @@ def resolve(model: str, progress: Progress) -> Source:
     """
     if model == DEMO:
         return Source(DEMO, _demo())
-    folder = _folder(model)
-    if folder is not None:
-        return Source(model, _checked(folder.resolve()))
+    if model.lower() == STARTER:
+        return _gguf(STARTER, starter_file() or download_starter(progress))
+    found = _on_disk(model)
+    if found is not None:
+        return _gguf(model, found.resolve()) if found.is_file() else Source(model, _checked(found.resolve()))
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelNotFound(
             f"There is no folder {model!r:.200}.",
@@ -114,11 +120,15 @@ def resolve(model: str, progress: Progress) -> Source:
     return Source(model, _checked(cached(name) or _download(name, progress)))
 
 
-def _folder(model: str) -> Path | None:
-    """The folder of that name, where there is one; no text that a person types makes this fail."""
+def _gguf(name: str, file: Path) -> Source:
+    return Source(name, gguf_folder(file), file)
+
+
+def _on_disk(model: str) -> Path | None:
+    """The folder or GGUF file at that path, or None; no text that a person types raises an error."""
     try:
         path = Path(model).expanduser()
-        return path if model and path.is_dir() else None
+        return path if model and (path.is_dir() or (is_gguf(path) and path.is_file())) else None
     except (OSError, ValueError, RuntimeError):
         return None
 
