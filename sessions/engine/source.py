@@ -32,7 +32,7 @@ def cache_key(found: Source, *settings: str) -> str:
 
     told = [str(FORMAT), torch.__version__, transformers.__version__, bnb.__version__, *settings]
     if found.weights is not None:
-        told.append(gguf_digest(found.weights))
+        told.append(gguf_digest(found.weights, found.folder))
     for path in sorted(found.folder.iterdir()):
         if path.suffix == ".safetensors":
             about = path.stat()

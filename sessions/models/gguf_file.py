@@ -6,9 +6,10 @@ here each array is one list. Knows nothing of what the keys mean.
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 ALIGNMENT = 32
+FLOAT32 = 0
+"""ggml's number of the type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,18 @@ def read_header(path: Path) -> GgufHeader:
             return _Reader(data).header(path)
     except (OSError, ValueError, struct.error, UnicodeDecodeError, MemoryError) as error:
         raise damaged(path, error) from error
+
+
+def read_floats(header: GgufHeader, name: str) -> Sequence[float]:
+    """A small float32 tensor. Raises ModelUnusable for one of another type or outside the file."""
+    place = header.tensors[name]
+    length = 4 * math.prod(place.shape)
+    with header.path.open("rb") as file:
+        file.seek(place.offset)
+        content = file.read(length)
+    if place.kind != FLOAT32 or len(content) < length:
+        raise damaged(header.path, f"{name} cannot be read")
+    return struct.unpack(f"<{length // 4}f", content)
 
 
 def damaged(path: Path, error: Exception | str) -> ModelUnusable:

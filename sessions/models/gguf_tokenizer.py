@@ -6,6 +6,7 @@ Torch-free. Knows nothing of weights or of chat.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -44,24 +45,29 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
 """Vocabularies where a piece that is itself a token is taken without merging."""
 
+PLACEHOLDERS = 2
+"""No more than so many different scores are no order: the file was made from a tokenizer.json, and has its merges."""
 
-def tokenizer_of(metadata: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that the metadata describes. Raises ModelUnusable for one of another kind, KeyError."""
-    kind = metadata.get("tokenizer.ggml.model")
-    if kind == "gpt2":
-        made = _byte_level(metadata)
-    elif kind == "llama":
+
+def tokenizer_of(path: Path, metadata: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that a file's metadata describes.
+
+    Raises ModelUnusable for one of another kind, KeyError and what else damaged metadata leads to.
+    """
+    kind, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "default")
+    if kind == "llama":
         made = _sentence_piece(metadata)
+    elif kind != "gpt2":
+        raise _unsupported(path, f"tokenizer {kind!r:.40}", "gpt2 and llama")
+    elif pre not in SPLITS:
+        raise _unsupported(path, f"pre-tokenizer {pre!r:.40}", ", ".join(SPLITS))
     else:
-        raise _unsupported(f"tokenizer {kind!r:.40}", "gpt2 and llama")
+        made = _byte_level(metadata, pre)
     _add_special(made, metadata)
     return made
 
 
-def _byte_level(metadata: Mapping[str, Any]) -> Tokenizer:
-    pre = metadata.get("tokenizer.ggml.pre", "default")
-    if pre not in SPLITS:
-        raise _unsupported(f"pre-tokenizer {pre!r:.40}", ", ".join(SPLITS))
+def _byte_level(metadata: Mapping[str, Any], pre: str) -> Tokenizer:
     merges = [_pair(merge) for merge in metadata["tokenizer.ggml.merges"]]
     made = Tokenizer(BPE(_vocabulary(metadata), merges, ignore_merges=pre in WHOLE_WORDS_FIRST))
     splits = [pre_tokenizers.Split(Regex(each), "isolated") for each in SPLITS[pre]]
@@ -78,10 +84,9 @@ def _pair(merge: str) -> tuple[str, str]:
 
 
 def _sentence_piece(metadata: Mapping[str, Any]) -> Tokenizer:
-    vocabulary = _vocabulary(metadata)
     unknown = metadata["tokenizer.ggml.tokens"][metadata.get("tokenizer.ggml.unknown_token_id", 0)]
     made = Tokenizer(
-        BPE(vocabulary, list(_merges(metadata, vocabulary)), unk_token=unknown, fuse_unk=True, byte_fallback=True)
+        BPE(_vocabulary(metadata), _merges(metadata), unk_token=unknown, fuse_unk=True, byte_fallback=True)
     )
     end = []
     if metadata.get("tokenizer.ggml.add_space_prefix", True):
@@ -93,17 +98,29 @@ def _sentence_piece(metadata: Mapping[str, Any]) -> Tokenizer:
     return made
 
 
-def _merges(metadata: Mapping[str, Any], vocabulary: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Every way to join two tokens to a third, in the order in which SentencePiece joins: by the third's score."""
-    tokens, scores = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.scores"]
-    kinds = _kinds(metadata)
-    joined = [index for index, kind in enumerate(kinds) if kind in (NORMAL, USER_DEFINED, UNUSED)]
-    plain = {tokens[index]: index for index in joined}
-    for index in sorted(joined, key=lambda index: -scores[index]):
-        text = tokens[index]
-        pairs = ((text[:cut], text[cut:]) for cut in range(1, len(text)))
-        found = [pair for pair in pairs if pair[0] in plain and pair[1] in plain]
-        yield from sorted(found, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+def _merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every pair of tokens that join to a third, in SentencePiece's order: by the third's score.
+
+    SentencePiece joins the leftmost of pairs with equal scores, as runs of spaces have; with the longest left part
+    first the result is the same, and the list that of Llama 2's tokenizer.json.
+    """
+    tokens, scores = metadata["tokenizer.ggml.tokens"], metadata.get("tokenizer.ggml.scores") or [0.0]
+    if len(set(scores)) <= PLACEHOLDERS and "tokenizer.ggml.merges" in metadata:
+        return [_pair(merge) for merge in metadata["tokenizer.ggml.merges"]]
+    joined = [index for index, kind in enumerate(_kinds(metadata)) if kind in (NORMAL, USER_DEFINED, UNUSED)]
+    known = {tokens[index] for index in joined}
+    found = [
+        (scores[index], len(left), len(right), left, right)
+        for index in joined
+        for left, right in _cuts(tokens[index])
+        if left in known and right in known
+    ]
+    found.sort(key=lambda pair: pair[:3], reverse=True)
+    return [(left, right) for *_, left, right in found]
+
+
+def _cuts(text: str) -> Iterator[tuple[str, str]]:
+    return ((text[:cut], text[cut:]) for cut in range(1, len(text)))
 
 
 def _vocabulary(metadata: Mapping[str, Any]) -> dict[str, int]:
@@ -123,9 +140,9 @@ def _add_special(made: Tokenizer, metadata: Mapping[str, Any]) -> None:
     made.add_tokens([AddedToken(token, normalized=False) for token, kind in pairs if kind == USER_DEFINED])
 
 
-def _unsupported(what: str, known: str) -> ModelUnusable:
+def _unsupported(path: Path, what: str, known: str) -> ModelUnusable:
     return ModelUnusable(
-        f"The GGUF file has the {what}, which is not supported.",
+        f"{path} has the {what}, which is not supported.",
         data="Nothing was loaded.",
         remedy=f"Supported are {known}; or get the model as a folder with safetensors and tokenizer.json.",
     )

@@ -1,0 +1,76 @@
+"""`models list` and `models get`: which models there are, and how one comes onto this disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sessions import models
+from sessions.command import command
+from sessions.errors import LlamaTuiError, UsageError
+from sessions.models.catalog import Listed, Machine, listing, machine
+from sessions.models.hub import how_to_ask
+from tui.verbs.call import Call
+
+COLUMNS = ("NAME", "SIZE", "LICENSE", "ACCESS", "DISK", "FITS")
+
+
+def list_models(call: Call) -> int:
+    """Print every known model, what fits this machine, and how to get one."""
+    here = machine()
+    found = listing(here)
+    if call.output.json:
+        call.output.document(found)
+        return 0
+    call.output.table(COLUMNS, [_cells(each) for each in found], right=("SIZE",))
+    call.output.say()
+    call.output.say(_about(here))
+    call.output.say(f"Without --model, {models.default_model(call.workspace.settings)} opens.")
+    get, opened = command("models", "get", "NAME"), command("--model", "NAME")
+    call.output.say(f"`{get}` downloads one, `{opened}` opens one. NAME may be short: {', '.join(_shorts(found))}.")
+    call.output.say("It may also be a folder with safetensors, a .gguf file of a Llama, or any OWNER/NAME of the hub.")
+    call.output.say(f"Gated: {how_to_ask(models.LLAMA_2_CHAT)} The same model is open as {models.OPEN_CHAT}.")
+    return 0
+
+
+def _cells(each: Listed) -> tuple[str, ...]:
+    return (each.name, size_text(each.size), each.license, each.access, "yes" if each.path else "-", each.fits)
+
+
+def _about(here: Machine) -> str:
+    if here.gpu:
+        return f"Fits: in the memory of this machine's GPU, {size_text(here.gpu)}, in 4 bit."
+    return f"Fits: in this machine's memory, {size_text(here.main)}, in 4 bit; slow: for want of an NVIDIA GPU."
+
+
+def _shorts(found: list[Listed]) -> list[str]:
+    return [each.short for each in found if each.short]
+
+
+def size_text(size: int) -> str:
+    """`93 MB`, `13.5 GB`."""
+    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+def get(call: Call) -> int:
+    """Download a model; with --optional one that cannot be had is one line and no failure."""
+    model = models.absolute(call.given.name)
+    if Path(model).is_absolute():
+        raise UsageError(f"{model:.200} is on this disk.", remedy=f"Open it: `{command('--model', model)}`.")
+    before = models.located(model)
+    try:
+        found = before or models.resolve(model, lambda stage, share: _show(call, stage, share))
+    except LlamaTuiError as error:
+        if not call.given.optional:
+            raise
+        call.output.note(f"{error.what} (Later: `{command('models', 'get', model)}`.)", "yellow")
+        return 0
+    place = found.weights or found.folder
+    if call.output.json:
+        call.output.document({"name": model, "path": str(place), "downloaded": before is None})
+    call.output.say(f"{model} is {'in' if before is None else 'already in'} {place}")
+    call.output.say(f"Open it: `{command('--model', model)}`")
+    return 0
+
+
+def _show(call: Call, stage: str, share: float | None) -> None:
+    call.output.progress(stage if share is None else f"{stage}: {share:.0%}")
