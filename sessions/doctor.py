@@ -24,7 +24,8 @@ from sessions.disks import network_kind
 from sessions.errors import LlamaTuiError
 from sessions.machine import Gpu, gpus, memory
 from sessions.models.catalog import LLAMA_7B_CHAT, LLAMA_7B_TRAIN
-from sessions.models.names import open_alternatives
+from sessions.models.hub import how_to_ask
+from sessions.models.names import is_gated, open_alternatives
 from sessions.paths import APP, Paths
 from sessions.registry import Registry
 from sessions.settings import Settings
@@ -189,14 +190,19 @@ def _model(subject: Subject) -> Iterator[Finding]:
         says = "the demo model: 4.5 M parameters, shows how the program works and knows little else"
         yield Finding("model", "note", says, _better_models())
     elif where is None:
-        get = command("models", "get", subject.model)
-        remedy = f"`{get}` downloads it, and so does the first chat. {open_alternatives(subject.model)}"
-        yield Finding("model", "note", f"{subject.model} is not on this disk", remedy)
+        models.refuse_unknown(subject.model)
+        yield Finding("model", "note", f"{subject.model} is not on this disk", _how_to_get(subject.model))
     elif subject.model == models.STARTER:
         says = f"the starter model, SmolLM2-135M-Instruct, in {where}"
         yield Finding("model", "good", says, f"`{command('models', 'list')}` shows larger ones.")
     else:
         yield Finding("model", "good", f"{subject.model} in {where}")
+
+
+def _how_to_get(model: str) -> str:
+    name = models.hub_name(model)
+    get = f"`{command('models', 'get', model)}` downloads it, and so does the first chat."
+    return f"{how_to_ask(name) if is_gated(name) else get} {open_alternatives(model)}"
 
 
 def _better_models() -> str:

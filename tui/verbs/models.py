@@ -62,7 +62,9 @@ def get(call: Call) -> int:
     except LlamaTuiError as error:
         if not call.given.optional:
             raise
-        call.output.note(f"{error.what} (Later: `{command('models', 'get', model)}`.)", "yellow")
+        opened = models.default_model(call.workspace.settings)
+        again = command("models", "get", model)
+        call.output.note(f"{error.what.rstrip('.')}. {opened} opens instead; later: `{again}`", "yellow")
         return 0
     place = found.weights or found.folder
     if call.output.json:

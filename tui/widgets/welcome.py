@@ -21,14 +21,15 @@ class Welcome(Static):
     """Explains the loop in four lines."""
 
     def __init__(self, model: str, **options: str) -> None:
-        super().__init__(_content(model), markup=False, **options)  # type: ignore[arg-type]
+        super().__init__(content(model), markup=False, **options)  # type: ignore[arg-type]
 
     def say(self, model: str) -> None:
         """Another model answers."""
-        self.update(_content(model))
+        self.update(content(model))
 
 
-def _content(model: str) -> Content:
+def content(model: str) -> Content:
+    """The whole text."""
     lines = [
         Content.styled("A Llama that learns from you", "bold $text-accent"),
         Content.styled("Everything you type and teach stays on this machine.", "dim"),
