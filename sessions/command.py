@@ -11,12 +11,12 @@ PROGRAM = "llama-tui"
 
 
 def command(*arguments: str) -> str:
-    """A command line that works where it is pasted, such as `llama-tui --model demo`."""
+    """Return a command line that works where it is pasted, such as `llama-tui --model demo`."""
     return " ".join((typed(PROGRAM), *map(shlex.quote, arguments)))
 
 
 def typed(name: str) -> str:
-    """A program of this environment as the shell takes it: its name, where that is found on PATH, else its path."""
+    """Return how the shell takes a program of this environment: its name if PATH leads to it, else its path."""
     own, found = installed(name), shutil.which(name)
     if not own.exists() or (found is not None and Path(found).resolve() == own.resolve()):
         return name
@@ -24,18 +24,18 @@ def typed(name: str) -> str:
 
 
 def installed(name: str = PROGRAM) -> Path:
-    """Where this environment has a program."""
+    """Return the path of a program of this environment."""
     return Path(sys.executable).absolute().parent / name
 
 
 def path_line() -> str:
-    """The shell line that puts the program on PATH; empty where its name is enough."""
+    """Return the shell line that puts the program on PATH; empty where its name is enough."""
     folder = shlex.quote(str(installed().parent))
     return "" if typed(PROGRAM) == PROGRAM else f'export PATH={folder}:"$PATH"'
 
 
 def _quoted(path: Path) -> str:
-    """A path for the shell, from `~` where it lies in the person's own folder."""
+    """Return a path quoted for the shell, with `~` for the home directory."""
     home = Path.home()
     if path.is_relative_to(home) and home != Path("/"):
         return f"~/{shlex.quote(str(path.relative_to(home)))}"

@@ -206,7 +206,7 @@ def _how_to_get(model: str) -> str:
 
 
 def _better_models() -> str:
-    """What there is beside the demo model: on this disk, else to download."""
+    """Return the command for a better model than the demo: one on this disk, else one to download."""
     here = [name for name in (models.LLAMA_2_CHAT, models.OPEN_CHAT, models.STARTER) if models.on_disk(name)]
     if here:
         return f"`{command('--model', here[0])}` opens {here[0]}, which is on this disk."

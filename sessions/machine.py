@@ -19,7 +19,7 @@ class Gpu:
 
 
 def has_nvidia() -> bool:
-    """Whether the driver reports a GPU."""
+    """Return whether the driver reports a GPU."""
     import pynvml
 
     try:
@@ -30,7 +30,7 @@ def has_nvidia() -> bool:
 
 
 def gpus() -> tuple[list[Gpu], str]:
-    """The GPUs, or none and the reason."""
+    """Return the GPUs, or none and the reason."""
     import pynvml
 
     try:
@@ -51,7 +51,7 @@ def _gpu_of(handle: object) -> Gpu:
 
 
 def memory() -> tuple[float, float]:
-    """Bytes of memory that this process can use in all, and that are free now; within its control group's limit."""
+    """Return the bytes of memory in total and available, within the limit of the control group."""
     found, limit = psutil.virtual_memory(), _group_limit()
     return min(found.total, limit), min(found.available, limit)
 

@@ -13,7 +13,7 @@ from sessions.errors import ModelNotFound, ModelUnusable
 
 
 def tokenizer_of(model: str) -> ModelTokenizer:
-    """The model's own tokenizer with its chat form. Raises ModelNotFound, ModelUnusable."""
+    """Return the model's own tokenizer with its chat form. Raises ModelNotFound, ModelUnusable."""
     found = models.located(model)
     if found is None:
         raise ModelNotFound(
@@ -28,5 +28,5 @@ def tokenizer_of(model: str) -> ModelTokenizer:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, changed: int) -> ModelTokenizer:
-    """A large vocabulary takes seconds to read; `changed` distinguishes a new file under an old name."""
+    """Read a tokenizer once, as a large one takes seconds; `changed` is the file's time, which a new file changes."""
     return read_tokenizer(folder)

@@ -24,9 +24,9 @@ from sessions.paths import write_atomic
 
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 ELEMENTS = 1 << 21
-"""Dequantized at a time by each thread: no more than so many float32 values of each are in memory."""
+"""Dequantized at a time by each thread, which bounds the float32 values in memory."""
 THREADS = min(8, os.cpu_count() or 1)
-"""numpy computes outside of Python's lock, so that threads help."""
+"""numpy releases the GIL while it computes."""
 CHUNK = 64 << 20
 DIGEST = "digest.json"
 
@@ -39,7 +39,7 @@ class _Digest(msgspec.Struct, frozen=True):
 
 
 def gguf_digest(path: Path, folder: Path) -> str:
-    """XXH3 (128 bits) of the whole file; kept in its folder until the file changes."""
+    """Return the XXH3 digest (128 bits) of the whole file; stored in its folder until the file changes."""
     record = Record.of(path)
     with suppress(OSError, *UNREADABLE):
         kept = msgspec.json.decode((folder / DIGEST).read_bytes(), type=_Digest)
@@ -55,7 +55,7 @@ def gguf_digest(path: Path, folder: Path) -> str:
 
 
 def gguf_tensors(path: Path, config: Any, dtype: torch.dtype) -> Iterator[tuple[str, torch.Tensor, float]]:
-    """Each tensor with its name in transformers, and the fraction that is read after it.
+    """Yield each tensor with its name in transformers and the fraction that is read after it.
 
     Raises ModelUnusable for a damaged file.
     """
@@ -69,7 +69,7 @@ def gguf_tensors(path: Path, config: Any, dtype: torch.dtype) -> Iterator[tuple[
 
 
 def _dequantized(path: Path, data: Bytes, place: TensorPlace, dtype: torch.dtype) -> torch.Tensor:
-    """One tensor, dequantized some rows at a time."""
+    """Dequantize one tensor, some rows at a time."""
     try:
         kind = GGMLQuantizationType(place.kind)
         block, size = GGML_QUANT_SIZES[kind]
@@ -97,7 +97,7 @@ def _typed(raw: Bytes, kind: GGMLQuantizationType) -> np.ndarray[Any, Any]:
 
 
 def _in_order(name: str, tensor: torch.Tensor, config: Any) -> torch.Tensor:
-    """Query and key rows in transformers' order: llama.cpp interleaves the two halves of each head."""
+    """Reorder query and key rows for transformers: llama.cpp interleaves the two halves of each head."""
     part = name.split(".")[-2]
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}.get(part)
     if heads is None:

@@ -67,7 +67,7 @@ def quantize_into(
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor, float]]:
-    """Each tensor with its key, and the fraction that is read after it."""
+    """Yield each tensor with its key and the fraction that is read after it."""
     keys = [(path, key) for path in _files(folder) for key in _keys(path)]
     opened: tuple[Path, Any] | None = None
     for index, (path, key) in enumerate(keys):
@@ -101,7 +101,7 @@ def _keys(path: Path) -> list[str]:
 
 
 def _renamings(model: Any) -> Callable[[str], str]:
-    """The name that transformers gives a checkpoint's key today, where a model's modules were renamed."""
+    """Return a function that gives a checkpoint's key the name of today's transformers."""
     from transformers.conversion_mapping import WeightRenaming, get_model_conversion_mapping
 
     found = [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
@@ -115,7 +115,7 @@ def _renamings(model: Any) -> Callable[[str], str]:
 
 
 def _own_name(key: str, model: Any, parameters: dict[str, nn.Parameter]) -> str | None:
-    """The parameter that a checkpoint's key means: with, without, or despite the base's prefix."""
+    """Return the parameter that a checkpoint's key names, with or without the base's prefix."""
     prefix = f"{model.base_model_prefix}."
     candidates = (key, prefix + key, key.removeprefix(prefix))
     return next((name for name in candidates if name in parameters), None)

@@ -72,13 +72,13 @@ CATALOG = (
 
 
 def machine() -> Machine:
-    """This machine."""
+    """Return the memory of this machine."""
     found, _ = gpus()
     return Machine(max((gpu.memory for gpu in found), default=0), int(memory()[0]))
 
 
 def listing(here: Machine) -> list[Listed]:
-    """The catalog, and other models in the hub's cache, each with whether it fits the machine."""
+    """Return the catalog and the other models in the hub's cache, each with whether it fits the machine."""
     return [*(_listed(known, here) for known in CATALOG), *_others(here)]
 
 
@@ -98,7 +98,7 @@ def _listed(known: Known, here: Machine) -> Listed:
 
 
 def _others(here: Machine) -> Iterator[Listed]:
-    """Complete causal language models that other programs, or a name typed before, left in the hub's cache."""
+    """Yield complete causal language models that other programs, or a name typed before, left in the hub's cache."""
     known = {each.name for each in CATALOG} | set(NAMES.values())
     for name in hub.cached_names():
         folder = None if name in known else hub.cached(name)
@@ -117,7 +117,7 @@ def _is_causal(folder: Path) -> bool:
 
 
 def fit(known: Known, here: Machine) -> Fit:
-    """Whether a model fits: on the GPU where there is one, else in main memory."""
+    """Return whether a model fits: on the GPU where there is one, else in main memory."""
     room = here.gpu or here.main
     if room < known.chat:
         return "no"

@@ -12,7 +12,7 @@ from sessions.errors import UNREADABLE, DiskFull, LlamaTuiError, ModelUnusable
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether all the safetensors that a folder's index names are there (any at all, without an index)."""
+    """Return whether all the safetensors that a folder's index names are there (any at all, without an index)."""
     index = folder / "model.safetensors.index.json"
     if not index.exists():
         return any(folder.glob("*.safetensors"))
@@ -24,7 +24,7 @@ def has_weights(folder: Path) -> bool:
 
 
 def checked(folder: Path) -> Path:
-    """The folder, if it has what a model needs. Raises ModelUnusable that says what is missing."""
+    """Return the folder if it is complete. Raises ModelUnusable that names what is missing."""
     if not (folder / "config.json").exists():
         raise ModelUnusable(f"{folder} has no config.json.", remedy=_not_a_model(folder))
     if not any(folder.glob("*.safetensors")):
@@ -58,7 +58,7 @@ def _other_weights(folder: Path) -> str:
 
 
 def cannot_write(what: str, folder: Path, error: OSError) -> LlamaTuiError:
-    """The error for a cache that takes no more files."""
+    """Return the error for a cache that cannot be written."""
     kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else ModelUnusable
     return kind(
         f"{what} cannot be written to {folder}: {error.strerror or error}.",

@@ -36,7 +36,7 @@ class TensorPlace:
 
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
-    """What a GGUF file says before its weights."""
+    """The content of a GGUF file before its weights."""
 
     path: Path
     metadata: dict[str, Any]
@@ -44,12 +44,12 @@ class GgufHeader:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a path is named like a GGUF file."""
+    """Return whether a path is named like a GGUF file."""
     return path.suffix.lower() == ".gguf"
 
 
 def read_header(path: Path) -> GgufHeader:
-    """Read the metadata and the list of tensors. Raises ModelUnusable for a file that is not whole GGUF."""
+    """Read the metadata and the list of tensors. Raises ModelUnusable for a file that is not complete."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Reader(data).header(path)
@@ -58,7 +58,7 @@ def read_header(path: Path) -> GgufHeader:
 
 
 def read_floats(header: GgufHeader, name: str) -> Sequence[float]:
-    """A small float32 tensor. Raises ModelUnusable for one of another type or outside the file."""
+    """Read a small float32 tensor. Raises ModelUnusable for one of another type or outside the file."""
     place = header.tensors[name]
     length = 4 * math.prod(place.shape)
     with header.path.open("rb") as file:
@@ -70,7 +70,7 @@ def read_floats(header: GgufHeader, name: str) -> Sequence[float]:
 
 
 def damaged(path: Path, error: Exception | str) -> ModelUnusable:
-    """The error for a GGUF file that cannot be read to its end."""
+    """Return the error for a GGUF file that cannot be read to its end."""
     return ModelUnusable(
         f"{path} is not a complete GGUF file: {error!s:.200}",
         data="Nothing was loaded.",
@@ -137,7 +137,7 @@ class _Reader:
         return self._data[start : self._place]
 
     def _count(self, count: int, size: int) -> int:
-        """A count of items of at least `size` bytes, if the rest of the file can contain them."""
+        """Return a count of items of at least `size` bytes, if the rest of the file can contain them."""
         if count * size > len(self._data) - self._place:
             raise ValueError("it is cut short")
         return int(count)

@@ -21,7 +21,7 @@ from sessions.models.gguf_llama import config_of, end_ids
 from sessions.paths import cache_folder, write_atomic
 
 FORMAT = 1
-"""Raised when other content is written from the same metadata."""
+"""Increased when the same metadata leads to other files."""
 RECORD = "gguf.json"
 _QUANTIZATION = re.compile(r"[.-](?:UD-)?(?:I?Q\d\w*|B?F16|F32)$", re.IGNORECASE)
 
@@ -37,13 +37,13 @@ class Record(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, path: Path) -> Record:
-        """The record of a file now. Raises OSError."""
+        """Return the record of a file now. Raises OSError."""
         about = path.stat()
         return cls(str(path), about.st_size, about.st_mtime_ns, about.st_ino)
 
 
 def gguf_folder(path: Path) -> Path:
-    """The folder of a GGUF file, written where it is not there or the file has changed since.
+    """Return the folder of a GGUF file; write it first if it is missing or the file has changed.
 
     Raises ModelUnusable for a damaged file or one of another architecture, DiskFull.
     """
@@ -58,7 +58,7 @@ def gguf_folder(path: Path) -> Path:
 
 
 def model_name(path: Path) -> str:
-    """The file's name without its quantization: `llama-2-7b-chat` of `llama-2-7b-chat.Q4_K_M.gguf`."""
+    """Return the file's name without its quantization: `llama-2-7b-chat` of `llama-2-7b-chat.Q4_K_M.gguf`."""
     return _QUANTIZATION.sub("", path.stem) or path.stem
 
 

@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 
 
 def own_name(name: str) -> str | None:
-    """The name in transformers of a tensor that llama.cpp calls `name`; None for one that a Llama does not have."""
+    """Return the name in transformers of llama.cpp's tensor `name`, or None if a Llama has no such tensor."""
     stem, _, leaf = name.rpartition(".")
     if stem in OUTER:
         return f"{OUTER[stem]}.{leaf}"
@@ -39,7 +39,7 @@ def own_name(name: str) -> str | None:
 
 
 def config_of(header: GgufHeader) -> dict[str, Any]:
-    """The transformers config. Raises ModelUnusable for what is not a Llama, KeyError for missing metadata."""
+    """Return the transformers config. Raises ModelUnusable for what is not a Llama, KeyError for missing metadata."""
     metadata = header.metadata
     _refuse_other(header)
     hidden, heads = metadata["llama.embedding_length"], metadata["llama.attention.head_count"]
@@ -83,7 +83,7 @@ def _refuse_other(header: GgufHeader) -> None:
 
 
 def _rope(header: GgufHeader, head: int) -> dict[str, Any]:
-    """Rotary embeddings: plain, with a linear scale, or with Llama 3's scale."""
+    """Return the parameters of the rotary embeddings: plain, with a linear scale, or with Llama 3's scale."""
     metadata = header.metadata
     if metadata.get("llama.rope.dimension_count", head) != head:
         raise _unsupported(header, "rotary embeddings on a part of each head")
@@ -101,7 +101,7 @@ def _rope(header: GgufHeader, head: int) -> dict[str, Any]:
 
 
 def _llama_3_rope(header: GgufHeader, theta: float, head: int) -> dict[str, Any]:
-    """Llama 3's parameters, if they give the factors that are stored in the file."""
+    """Return Llama 3's parameters if they give the factors that are stored in the file."""
     stored = read_floats(header, ROPE)
     factor = max(stored, default=1.0)
     expected = _llama_3_factors(theta, head, factor)
@@ -114,7 +114,7 @@ def _llama_3_rope(header: GgufHeader, theta: float, head: int) -> dict[str, Any]
 
 
 def _llama_3_factors(theta: float, head: int, factor: float) -> Sequence[float]:
-    """By how much each frequency is divided: 1 for short waves, `factor` for long ones, between them a mixture."""
+    """Return the divisor of each frequency: 1 for short waves, `factor` for long ones, interpolated between them."""
     low, high, context = LLAMA_3_ROPE.values()
     factors = []
     for index in range(0, head, 2):
@@ -125,7 +125,7 @@ def _llama_3_factors(theta: float, head: int, factor: float) -> Sequence[float]:
 
 
 def end_ids(metadata: Mapping[str, Any]) -> list[int]:
-    """Ids that end a reply: end of text, of a turn, of a message."""
+    """Return the ids that end a reply: end of text, of a turn, of a message."""
     named = ("eos_token_id", "eot_token_id", "eom_token_id")
     found = (metadata.get(f"tokenizer.ggml.{name}") for name in named)
     return sorted({end for end in found if end is not None})

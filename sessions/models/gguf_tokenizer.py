@@ -43,16 +43,16 @@ SPLITS: Mapping[str, tuple[str, ...]] = {
 }
 """How text is split before merging, by `tokenizer.ggml.pre`: each expression splits the pieces of the one before it."""
 WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
-"""Vocabularies where a piece that is itself a token is taken without merging."""
+"""Pre-tokenizers of vocabularies with `ignore_merges`: a piece that is a token is not merged."""
 
 PLACEHOLDERS = 2
-"""No more than so many different scores are no order: the file was made from a tokenizer.json, and has its merges."""
+"""With so few different scores, the file was made from a tokenizer.json and its own merges are used."""
 
 
 def tokenizer_of(path: Path, metadata: Mapping[str, Any]) -> Tokenizer:
-    """The tokenizer that a file's metadata describes.
+    """Return the tokenizer that a file's metadata describes.
 
-    Raises ModelUnusable for one of another kind, KeyError and what else damaged metadata leads to.
+    Raises ModelUnusable for one of another kind, and any error of Python for damaged metadata.
     """
     kind, pre = metadata.get("tokenizer.ggml.model"), metadata.get("tokenizer.ggml.pre", "default")
     if kind == "llama":
@@ -99,10 +99,10 @@ def _sentence_piece(metadata: Mapping[str, Any]) -> Tokenizer:
 
 
 def _merges(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Every pair of tokens that join to a third, in SentencePiece's order: by the third's score.
+    """Return every pair of tokens that forms a third, in SentencePiece's order: by the third's score.
 
-    SentencePiece joins the leftmost of pairs with equal scores, as runs of spaces have; with the longest left part
-    first the result is the same, and the list that of Llama 2's tokenizer.json.
+    Of pairs with equal scores (runs of spaces) SentencePiece merges the leftmost; ordered by the longest left part,
+    the merges have the same result and equal those in Llama 2's tokenizer.json.
     """
     tokens, scores = metadata["tokenizer.ggml.tokens"], metadata.get("tokenizer.ggml.scores") or [0.0]
     if len(set(scores)) <= PLACEHOLDERS and "tokenizer.ggml.merges" in metadata:
@@ -133,7 +133,7 @@ def _kinds(metadata: Mapping[str, Any]) -> Sequence[int]:
 
 
 def _add_special(made: Tokenizer, metadata: Mapping[str, Any]) -> None:
-    """Control tokens are special; tokens that a person defined are found whole in any text."""
+    """Add control tokens as special ones, and user-defined tokens as ones that are matched whole in any text."""
     pairs = list(zip(metadata["tokenizer.ggml.tokens"], _kinds(metadata), strict=False))
     special = [token for token, kind in pairs if kind in (CONTROL, UNKNOWN)]
     made.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])

@@ -18,12 +18,12 @@ from sessions.models.names import open_alternatives
 WANTED = ["*.json", "*.safetensors", "*.jinja", "LICENSE*", "USE_POLICY*"]
 UNWANTED = ["original/*", "onnx/*", "*.gguf"]
 ANSWER_TIMEOUT = 10.0
-"""Seconds for the hub's first answer."""
+"""Timeout of the first request, in seconds."""
 Progress: TypeAlias = Callable[[str, float | None], None]
 
 
 def cached(model: str) -> Path | None:
-    """The folder of a hub model that is complete on disk, or None; asks no network."""
+    """Return the folder of a hub model that is complete on disk, or None; without the network."""
     if not _may_be_cached(model):
         return None
     from huggingface_hub import snapshot_download
@@ -40,20 +40,20 @@ def cached(model: str) -> Path | None:
 
 
 def cache() -> Path:
-    """The hub's cache, shared with other programs."""
+    """Return the hub's cache, shared with other programs."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def cached_names() -> list[str]:
-    """Names of models that the hub's cache has a folder for, complete or not."""
+    """Return the names of models that the hub's cache has a folder for, complete or not."""
     folders = cache().glob("models--*--*")
     return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
 
 
 def _may_be_cached(model: str) -> bool:
-    """Whether the hub's cache has a folder for the model; this spares most starts the import of the hub's client."""
+    """Return whether the hub's cache has a folder for the model; checked before the slow import of the client."""
     try:
         return (cache() / f"models--{model.replace('/', '--')}").is_dir()
     except (OSError, ValueError):
@@ -61,7 +61,7 @@ def _may_be_cached(model: str) -> bool:
 
 
 def download(name: str, progress: Progress) -> Path:
-    """The folder of a hub model, downloaded. Raises ModelNotFound, ModelUnusable, DiskFull."""
+    """Download a hub model and return its folder. Raises ModelNotFound, ModelUnusable, DiskFull."""
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
@@ -86,7 +86,7 @@ def download(name: str, progress: Progress) -> Path:
 
 
 def download_bar(name: str, progress: Progress) -> Any:
-    """A progress bar for the hub's client that calls `progress` and prints nothing."""
+    """Return a progress bar for the hub's client that calls `progress` and prints nothing."""
     from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
     class Bar(tqdm):  # type: ignore[misc]
@@ -150,7 +150,7 @@ def _existing(path: Path) -> Path:
 
 
 def gated(name: str) -> ModelNotFound:
-    """The error for a model whose license has to be accepted first, with the way to it and around it."""
+    """Return the error for a gated model, with the steps to get access and the open alternatives."""
     return ModelNotFound(
         f"{name} is gated: its license has to be accepted on the hub, and this account has no access yet.",
         data="Nothing was downloaded.",
@@ -159,7 +159,7 @@ def gated(name: str) -> ModelNotFound:
 
 
 def how_to_ask(name: str) -> str:
-    """The steps to a gated model."""
+    """Return the steps to get access to a gated model."""
     return (
         f"Ask for access at https://huggingface.co/{name} (approval takes hours to days), log in with "
         f"`{typed('hf')} auth login`, then `{command('models', 'get', name)}`."

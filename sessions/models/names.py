@@ -16,17 +16,17 @@ NAMES = {**LLAMA_2, STARTER: STARTER_ON_HUB}
 
 
 def hub_name(model: str) -> str:
-    """The hub's name for a short one such as `7b-chat`; any other name unchanged."""
+    """Return the hub's name for a short one such as `7b-chat`; any other name unchanged."""
     return NAMES.get(model.lower(), model)
 
 
 def is_gated(name: str) -> bool:
-    """Whether the hub asks for permission before a download, as far as that is known without asking it."""
+    """Return whether a model is known to be gated, without a request to the hub."""
     return name in LLAMA_2.values()
 
 
 def open_alternatives(model: str) -> str:
-    """A sentence with the commands for models that need no permission, without the one that was asked for."""
+    """Return a sentence with the commands for open models, except the one that was asked for."""
     offers = {
         OPEN_CHAT: f"Llama-2-7b-chat from another publisher (13.5 GB): `{command('models', 'get', OPEN_CHAT)}`",
         STARTER_ON_HUB: f"the starter model (93 MB): `{command('--model', STARTER)}`",

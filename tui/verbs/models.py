@@ -47,12 +47,12 @@ def _shorts(found: list[Listed]) -> list[str]:
 
 
 def size_text(size: int) -> str:
-    """`93 MB`, `13.5 GB`."""
+    """Return a size as `93 MB` or `13.5 GB`."""
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def get(call: Call) -> int:
-    """Download a model; with --optional one that cannot be had is one line and no failure."""
+    """Download a model; with --optional a failed download is one line and exit code 0."""
     model = models.absolute(call.given.name)
     if Path(model).is_absolute():
         raise UsageError(f"{model:.200} is on this disk.", remedy=f"Open it: `{command('--model', model)}`.")

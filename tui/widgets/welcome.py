@@ -18,18 +18,18 @@ STEPS = (
 
 
 class Welcome(Static):
-    """Explains the loop in four lines."""
+    """The loop in four lines, and the model."""
 
     def __init__(self, model: str, **options: str) -> None:
         super().__init__(content(model), markup=False, **options)  # type: ignore[arg-type]
 
     def say(self, model: str) -> None:
-        """Another model answers."""
+        """Show another model."""
         self.update(content(model))
 
 
 def content(model: str) -> Content:
-    """The whole text."""
+    """Return the whole text."""
     lines = [
         Content.styled("A Llama that learns from you", "bold $text-accent"),
         Content.styled("Everything you type and teach stays on this machine.", "dim"),
@@ -47,7 +47,7 @@ def _step(number: str, text: str, key: str) -> Content:
 
 
 def _about(model: str) -> tuple[str, ...]:
-    """Which model answers, and the command for a larger one."""
+    """Return lines about the model, with the command for a larger one."""
     if model == DEMO:
         return (
             "demo is a tiny model that shows the loop; it knows this program and little else.",
