@@ -16,7 +16,7 @@ import xxhash
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 
-from sessions.errors import UNREADABLE
+from sessions.errors import UNREADABLE, ModelUnusable
 from sessions.models.gguf_file import TensorPlace, damaged, read_header
 from sessions.models.gguf_folder import Record
 from sessions.models.gguf_llama import own_name
@@ -70,9 +70,9 @@ def gguf_tensors(path: Path, config: Any, dtype: torch.dtype) -> Iterator[tuple[
 
 def _dequantized(path: Path, data: Bytes, place: TensorPlace, dtype: torch.dtype) -> torch.Tensor:
     """Dequantize one tensor, some rows at a time."""
+    kind = _kind(path, place.kind)
+    block, size = GGML_QUANT_SIZES[kind]
     try:
-        kind = GGMLQuantizationType(place.kind)
-        block, size = GGML_QUANT_SIZES[kind]
         *outer, inner = place.shape
         rows = int(np.prod(outer, dtype=np.int64))
         length = inner // block * size
@@ -87,8 +87,25 @@ def _dequantized(path: Path, data: Bytes, place: TensorPlace, dtype: torch.dtype
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(fill, range(0, rows, step)))
         return made.view(place.shape)
-    except (ValueError, KeyError, NotImplementedError, ZeroDivisionError) as error:
+    except NotImplementedError as error:
+        raise _unsupported(path, kind.name) from error
+    except (ValueError, ZeroDivisionError) as error:
         raise damaged(path, error) from error
+
+
+def _kind(path: Path, number: int) -> GGMLQuantizationType:
+    try:
+        return GGMLQuantizationType(number)
+    except ValueError as error:
+        raise _unsupported(path, f"type {number}") from error
+
+
+def _unsupported(path: Path, kind: str) -> ModelUnusable:
+    return ModelUnusable(
+        f"{path} is quantized as {kind}, which the gguf package cannot read.",
+        data="Nothing was loaded.",
+        remedy="Get the file in another quantization, such as Q4_K_M or Q8_0, or update the gguf package.",
+    )
 
 
 def _typed(raw: Bytes, kind: GGMLQuantizationType) -> np.ndarray[Any, Any]:

@@ -185,3 +185,23 @@ def test_a_file_without_one_of_its_tensors_is_refused(
     file = write_gguf(tmp_path / "tiny.gguf", folder, chatml_words)
     with pytest.raises(ModelUnusable, match="lacks 1 of its weights"):
         load_base(str(file), paths, Settings(), nothing)
+
+
+def test_a_quantization_that_the_package_cannot_read_is_named(
+    chatml: Path, chatml_words: dict, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", chatml, chatml_words, kind=GGMLQuantizationType.Q8_0)
+
+    def unknown(*_: object) -> None:
+        raise NotImplementedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gguf, "dequantize", unknown)
+        with pytest.raises(ModelUnusable, match=r"tiny\.gguf is quantized as (Q8_0|F32)"):
+            load_base(str(file), paths, Settings(), nothing)
+    data = bytearray(file.read_bytes())
+    name = data.index(b"token_embd.weight") + len("token_embd.weight")
+    data[name + 4 + 2 * 8] = 200  # after the count of dimensions and two of them: the type
+    file.write_bytes(data)
+    with pytest.raises(ModelUnusable, match="quantized as type 200"):
+        load_base(str(file), paths, Settings(), nothing)
