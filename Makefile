@@ -14,7 +14,7 @@ ARGS ?=
 run: $(READY) $(if $(MODEL),,$(STARTER))
 	@echo 'The command is $(PROGRAM)'
 	@test "$$(command -v llama-tui)" = '$(PROGRAM)' || \
-	  echo 'To type llama-tui alone: export PATH="$(abspath $(BIN)):$$PATH"  (also in ~/.bashrc, to keep it)'
+	  printf '%s\n' 'To type it as llama-tui, in this shell or in ~/.bashrc:' '  export PATH="$(abspath $(BIN)):$$PATH"'
 	@'$(PROGRAM)' $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: lint types contract tests

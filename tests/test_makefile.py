@@ -56,6 +56,5 @@ def test_a_named_model_opens_and_nothing_is_fetched(venv: Path) -> None:
 def test_the_command_and_the_line_for_path_are_printed(venv: Path) -> None:
     said = make(venv)
     assert f"The command is {venv}/bin/llama-tui" in said
-    (line,) = [each for each in said if "export PATH" in each]
-    assert f'export PATH="{venv}/bin:$PATH"' in line
+    assert f'  export PATH="{venv}/bin:$PATH"' in said
     assert not [each for each in make(venv, path=f"{venv}/bin") if "export PATH" in each]

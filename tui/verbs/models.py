@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from sessions import models
-from sessions.command import command
+from sessions.command import command, typed
 from sessions.errors import LlamaTuiError, UsageError
 from sessions.models.catalog import Listed, Machine, listing, machine
-from sessions.models.hub import how_to_ask
 from tui.verbs.call import Call
 
 COLUMNS = ("NAME", "SIZE", "LICENSE", "ACCESS", "DISK", "FITS")
@@ -23,27 +23,36 @@ def list_models(call: Call) -> int:
         return 0
     call.output.table(COLUMNS, [_cells(each) for each in found], right=("SIZE",))
     call.output.say()
-    call.output.say(_about(here))
-    call.output.say(f"Without --model, {models.default_model(call.workspace.settings)} opens.")
-    get, opened = command("models", "get", "NAME"), command("--model", "NAME")
-    call.output.say(f"`{get}` downloads one, `{opened}` opens one. NAME may be short: {', '.join(_shorts(found))}.")
-    call.output.say("It may also be a folder with safetensors, a .gguf file of a Llama, or any OWNER/NAME of the hub.")
-    call.output.say(f"Gated: {how_to_ask(models.LLAMA_2_CHAT)} The same model is open as {models.OPEN_CHAT}.")
+    opened = models.default_model(call.workspace.settings)
+    for line in (_fits(here), f"Without --model, {opened} opens.", "", *_how_to(found)):
+        call.output.say(line)
     return 0
+
+
+def _how_to(found: list[Listed]) -> Iterator[str]:
+    """Yield the commands, each on a line of its own, so that a terminal does not break them."""
+    shorts = ", ".join(each.short for each in found if each.short)
+    yield "Download one:"
+    yield f"  {command('models', 'get', 'NAME')}"
+    yield "Open one:"
+    yield f"  {command('--model', 'NAME')}"
+    yield f"NAME may be short: {shorts}."
+    yield "It may also be a folder with safetensors, a .gguf file of a Llama, or any OWNER/NAME of the hub."
+    yield ""
+    yield f"Gated models need permission; {models.OPEN_CHAT} has the same weights as 7b-chat and is open."
+    yield f"  1. ask for access at https://huggingface.co/{models.LLAMA_2_CHAT} (approval takes hours to days)"
+    yield f"  2. {typed('hf')} auth login"
+    yield f"  3. {command('models', 'get', '7b-chat')}"
 
 
 def _cells(each: Listed) -> tuple[str, ...]:
     return (each.name, size_text(each.size), each.license, each.access, "yes" if each.path else "-", each.fits)
 
 
-def _about(here: Machine) -> str:
+def _fits(here: Machine) -> str:
     if here.gpu:
         return f"Fits: in the memory of this machine's GPU, {size_text(here.gpu)}, in 4 bit."
-    return f"Fits: in this machine's memory, {size_text(here.main)}, in 4 bit; slow: for want of an NVIDIA GPU."
-
-
-def _shorts(found: list[Listed]) -> list[str]:
-    return [each.short for each in found if each.short]
+    return f"Fits: in this machine's memory, {size_text(here.main)}, in 4 bit; slow: there is no NVIDIA GPU."
 
 
 def size_text(size: int) -> str:
