@@ -10,8 +10,7 @@ import pytest
 from sessions.models.catalog import CATALOG, GB, Known, Machine, fit, listing, machine
 from sessions.models.names import DEMO, LLAMA_2, OPEN_CHAT, STARTER
 from sessions.paths import Paths
-from tests.models import tiny_llama
-from tests.sessions.test_models import put_into_hub_cache, put_starter
+from tests.models import put_into_hub_cache, put_starter, tiny_llama
 
 pytestmark = pytest.mark.usefixtures("paths")
 LAPTOP, SMALL_GPU, LARGE_GPU = Machine(0, 16 * GB), Machine(6 * GB, 64 * GB), Machine(80 * GB, 256 * GB)

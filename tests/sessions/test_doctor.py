@@ -14,8 +14,7 @@ from sessions.machine import Gpu, gpus
 from sessions.models import OPEN_CHAT
 from sessions.paths import Paths, private_folder
 from sessions.settings import Settings
-from tests.models import tiny_llama
-from tests.sessions.test_models import put_into_hub_cache, put_starter
+from tests.models import put_into_hub_cache, put_starter, tiny_llama
 
 LARGE = Gpu("NVIDIA H200", int(140 * GB), int(139 * GB), (9, 0))
 

@@ -25,35 +25,15 @@ from sessions.models import (
     on_disk,
     resolve,
 )
-from sessions.models.starter import FILE, SIZE
 from sessions.paths import Paths
 from sessions.settings import Settings
-from tests.models import tiny_llama
+from tests.models import put_into_hub_cache, put_starter, tiny_llama
 
 pytestmark = pytest.mark.usefixtures("paths")
 
 
 def nothing(*_: object) -> None:
     """No progress."""
-
-
-def put_into_hub_cache(paths: Paths, name: str, folder: Path) -> Path:
-    """A complete model in the hub's cache."""
-    place = paths.cache.parent / "hf" / "hub" / f"models--{name.replace('/', '--')}"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text("1a2b")
-    (place / "snapshots").mkdir()
-    (place / "snapshots" / "1a2b").symlink_to(folder)
-    return place / "snapshots" / "1a2b"
-
-
-def put_starter(paths: Paths) -> Path:
-    """A file of the starter model's name and size."""
-    file = paths.cache / "downloads" / FILE
-    file.parent.mkdir(parents=True)
-    with file.open("wb") as empty:
-        empty.truncate(SIZE)
-    return file
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:

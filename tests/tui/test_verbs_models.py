@@ -9,8 +9,7 @@ import pytest
 from sessions.errors import ModelNotFound
 from sessions.models import OPEN_CHAT
 from sessions.paths import Paths
-from tests.models import tiny_llama
-from tests.sessions.test_models import put_into_hub_cache, put_starter
+from tests.models import put_into_hub_cache, put_starter, tiny_llama
 from tests.tui.calling import Caller
 
 UNREACHABLE = ModelNotFound("The hub cannot be reached.", data="Nothing was loaded.", remedy="Go online.")
