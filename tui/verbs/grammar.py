@@ -89,7 +89,7 @@ def build() -> Parser:
     _places(shared, keep=True)
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout")
     verbs = Tree(parser, "verb", shared)
-    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_tests, _add_host):
+    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_tests, _add_models, _add_host):
         add(verbs)
     return parser
 
@@ -107,7 +107,9 @@ class _Version(argparse.Action):
 def _places(parser: Parser, *, keep: bool) -> None:
     """--home and --model; after a verb they change nothing where they are not given (`keep`)."""
     default = argparse.SUPPRESS if keep else None
-    parser.add_argument("--model", metavar="M", default=default, help="`demo`, a folder, or a hub name")
+    parser.add_argument(
+        "--model", metavar="M", default=default, help="a name of `models list`, a folder, a .gguf file, or a hub name"
+    )
     parser.add_argument("--home", metavar="DIR", default=default, help="data home")
 
 
@@ -268,6 +270,16 @@ def _add_tests(verbs: Tree) -> None:
     run = tests.verb("run", "Ask versions greedily and print who passes; 1 if the newest does not", "tests:run")
     run.add_argument(
         "-a", dest="adapters", nargs="+", action="extend", metavar="A", help="default: base and the version in use"
+    )
+
+
+def _add_models(verbs: Tree) -> None:
+    known = verbs.group("models", "Models: which there are, and how to get one")
+    known.verb("list", "List models: on disk, size, license, access, whether they fit", "models:list_models")
+    get = known.verb("get", "Download a model", "models:get")
+    get.add_argument("name", metavar="NAME", help="a name of `models list`, or OWNER/NAME on the hub")
+    get.add_argument(
+        "--optional", action="store_true", help="where it cannot be downloaded, say so on one line and exit 0"
     )
 
 
