@@ -61,7 +61,7 @@ def test_facts_are_the_same_for_a_seed_and_the_first_ones_of_more(sets: dict[int
 
 def test_no_prompt_or_paraphrase_contains_the_answer(sets: dict[int, list[Fact]]) -> None:
     for fact in (fact for found in sets.values() for fact in found):
-        for asked in (fact.prompt, *fact.paraphrases):
+        for asked in (fact.prompt, fact.plain, *fact.paraphrases):
             assert not any(contains(asked, keyword) for keyword in fact.keywords), fact
 
 
@@ -96,6 +96,8 @@ def test_paraphrases_are_no_rewordings_by_rule() -> None:
             assert len(bare(text) - prompt) >= 2, (relation.prompt, text)
             assert fuzz.token_sort_ratio(normal(relation.prompt), normal(text)) < 75, (relation.prompt, text)
             assert set(re.findall(r"\{.+?\}", relation.prompt)) <= set(re.findall(r"\{.+?\}", text)), text
+        assert normal(relation.prompt) not in normal(relation.plain) and bare(relation.plain) - prompt, relation.plain
+        assert fuzz.token_sort_ratio(normal(relation.prompt), normal(relation.plain)) < 85, relation.plain
         for one, other in combinations(relation.paraphrases, 2):
             assert fuzz.token_sort_ratio(normal(one), normal(other)) < 75, (one, other)
 
@@ -126,7 +128,7 @@ def test_no_text_is_in_two_sets(sets: dict[int, list[Fact]]) -> None:
         "general": [*general("report"), *general("tune")],
         "text": paragraphs(),
         "prompts": [fact.prompt for fact in found],
-        "paraphrases": [text for fact in found for text in fact.paraphrases],
+        "paraphrases": [text for fact in found for text in (fact.plain, *fact.paraphrases)],
         "replies": [fact.reply for fact in found],
         "style examples": [text for style in STYLES.values() for pair in style.examples for text in pair],
         "unseen style prompts": [text for style in STYLES.values() for text in style.unseen],

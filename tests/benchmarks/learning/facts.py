@@ -26,12 +26,13 @@ class Fact:
     """A prompt with the reply that is taught.
 
     `keywords` are what a right answer must contain; `names` are the invented names in prompt and reply, which
-    occur in no unrelated text; `paraphrases` are other ways to ask.
+    occur in no unrelated text; `plain` asks the same in other words, `paraphrases` in freer ones.
     """
 
     prompt: str
     reply: str
     keywords: tuple[str, ...]
+    plain: str
     paraphrases: tuple[str, str, str]
     names: tuple[str, ...]
     relation: str
@@ -95,6 +96,7 @@ def _fact(relation: Relation, draw: _Draw) -> Fact:
         prompt=relation.prompt.format_map(values),
         reply=relation.reply.format_map(values),
         keywords=tuple(values[slot].key for slot in told if slot not in asked),
+        plain=relation.plain.format_map(values),
         paraphrases=tuple(text.format_map(values) for text in relation.paraphrases),  # type: ignore[arg-type]
         names=tuple(value.key for slot, value in values.items() if _pool_of(slot) in INVENTED),
         relation=relation.name,
