@@ -59,6 +59,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--wrecked", type=int, default=0, metavar="N")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", type=setting, help="of the recipe")
+    parser.add_argument("--prompts", type=int, metavar="N", help="only so many general prompts, for quick trials")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--cache", type=Path, default=CACHE)
     return parser.parse_args()
@@ -106,7 +107,7 @@ def everything(bench: Bench, demo: Bench) -> Iterator[Callable[[], Result]]:
 def bench_of(options: argparse.Namespace, model: str) -> Bench:
     """Load a model for measuring; runs load it again, as a worker does."""
     paths = Paths(options.cache / "home", options.cache / "cache", options.cache / "config.toml", options.cache)
-    return Bench(model, Measured.load(model, paths), paths.cache, dict(options.set))
+    return Bench(model, Measured.load(model, paths), paths.cache, dict(options.set), options.prompts)
 
 
 def tell(result: Result) -> None:

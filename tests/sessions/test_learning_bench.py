@@ -94,7 +94,7 @@ def test_the_base_is_measured_once(folder: Path, paths: Paths, monkeypatch: pyte
 
 
 def test_a_set_is_taught_and_measured(measured: Measured, folder: Path, paths: Paths) -> None:
-    bench = Bench(str(folder), measured, paths.cache, SHORT)
+    bench = Bench(str(folder), measured, paths.cache, SHORT, prompts=4)
     found = scenarios.one_set(bench, 2, 1000)
     assert found["run"]["steps"] == 2 and found["run"]["seconds"] > 0 and found["run"]["stages"]
     assert {"direct", "plain", "reworded", "unrelated", "unrelated_keyword", "kl", "text_change"} <= set(found)
@@ -102,7 +102,7 @@ def test_a_set_is_taught_and_measured(measured: Measured, folder: Path, paths: P
 
 
 def test_increments_go_on_from_the_accepted_version(measured: Measured, folder: Path, paths: Paths) -> None:
-    bench = Bench(str(folder), measured, paths.cache, SHORT)
+    bench = Bench(str(folder), measured, paths.cache, SHORT, prompts=4)
     found = scenarios.increments(bench, 2, 1, 1000)
     assert [one["steps"] for one in found["runs"]] == [2, 2]
     accepted = [one["address"] for one in found["runs"] if one["offered"]]
@@ -117,7 +117,7 @@ def test_a_version_that_was_not_offered_is_not_accepted(paths: Paths, folder: Pa
 
 
 def test_wrecked_runs_are_counted(measured: Measured, folder: Path, paths: Paths) -> None:
-    found = scenarios.wrecked(Bench(str(folder), measured, paths.cache, {"max_steps": "2"}), 2)
+    found = scenarios.wrecked(Bench(str(folder), measured, paths.cache, {"max_steps": "2"}, prompts=4), 2)
     assert found["wrecked"] == len(found["runs"]) == 2
     assert found["published"] >= found["offered"] >= 0
 

@@ -31,12 +31,17 @@ STYLE_TOKENS = 160
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all measurements share."""
+    """What all measurements share; `prompts` limits the general prompts, for quick trials."""
 
     model: str
     measured: Measured
     cache: Path
     settings: Mapping[str, str]
+    prompts: int | None = None
+
+    def general(self, seed: int = 0) -> list[str]:
+        """Return the general prompts for a seed: those for reports, or those for tuning."""
+        return general(half_of(seed))[: self.prompts]
 
     @contextmanager
     def home(self) -> Iterator[Home]:
@@ -52,7 +57,7 @@ def one_set(bench: Bench, count: int, seed: int) -> Result:
         home.keep([(fact.prompt, fact.reply) for fact in taught])
         outcome = home.run(bench.settings)
         found = {"facts": count, "seed": seed, "run": asdict(outcome)}
-        return found | _measured(bench, home, outcome, taught, half_of(seed))
+        return found | _measured(bench, home, outcome, taught, seed)
 
 
 def increments(bench: Bench, count: int, each: int, seed: int) -> Result:
@@ -69,13 +74,13 @@ def increments(bench: Bench, count: int, each: int, seed: int) -> Result:
         found: Result = {"increments": count, "each": each, "seed": seed, "runs": done, "answers": last}
         if last == "base":
             return found
-        found |= _measured_version(bench, home.folder(last), taught, half_of(seed))
+        found |= _measured_version(bench, home.folder(last), taught, seed)
         with bench.measured.version(home.folder(last)):
             found["first"] = _recall(bench.measured, taught[:each])["direct"]
         return found
 
 
-def style(bench: Bench, name: str, half: str = "report") -> Result:
+def style(bench: Bench, name: str) -> Result:
     """Train on the 20 examples of a style and count the unseen prompts that are answered in it."""
     lesson = STYLES[name]
     with bench.home() as home:
@@ -89,7 +94,7 @@ def style(bench: Bench, name: str, half: str = "report") -> Result:
         with bench.measured.version(home.folder(outcome.address)):
             after = bench.measured.replies(lesson.unseen, STYLE_TOKENS)
             found |= {"taken": sum(map(lesson.check, after)) / len(after), "replies": after}
-            return found | _drift(bench.measured, half)
+            return found | _drift(bench.measured, bench.general())
 
 
 def wrecked(bench: Bench, tries: int, factor: float = 50.0, seed: int = 0) -> Result:
@@ -104,7 +109,7 @@ def wrecked(bench: Bench, tries: int, factor: float = 50.0, seed: int = 0) -> Re
             found.append(asdict(outcome))
             if outcome.address and (outcome.offered or outcome.used):
                 with bench.measured.version(home.folder(outcome.address)):
-                    found[-1]["kl"] = bench.measured.kl(general("report"))
+                    found[-1]["kl"] = bench.measured.kl(bench.general())
     counted = {key: sum(bool(one[key]) for one in found) for key in ("address", "offered", "used")}
     return {"wrecked": tries, "rate": rate, "published": counted.pop("address"), **counted, "runs": found}
 
@@ -112,14 +117,15 @@ def wrecked(bench: Bench, tries: int, factor: float = 50.0, seed: int = 0) -> Re
 # one version
 
 
-def _measured(bench: Bench, home: Home, outcome: Outcome, taught: Sequence[Fact], half: str) -> Result:
-    return _measured_version(bench, home.folder(outcome.address), taught, half) if outcome.address else {}
+def _measured(bench: Bench, home: Home, outcome: Outcome, taught: Sequence[Fact], seed: int) -> Result:
+    return _measured_version(bench, home.folder(outcome.address), taught, seed) if outcome.address else {}
 
 
-def _measured_version(bench: Bench, folder: Path, taught: Sequence[Fact], half: str) -> Result:
+def _measured_version(bench: Bench, folder: Path, taught: Sequence[Fact], seed: int) -> Result:
+    prompts = bench.general(seed)
     with bench.measured.version(folder):
-        found = _recall(bench.measured, taught) | _unrelated(bench.measured, taught, half)
-        found |= _drift(bench.measured, half)
+        found = _recall(bench.measured, taught) | _unrelated(bench.measured, taught, prompts)
+        found |= _drift(bench.measured, prompts)
         return found | (_demo_kept(bench.measured) if bench.model == "demo" else {})
 
 
@@ -139,13 +145,12 @@ def _recall(measured: Measured, taught: Sequence[Fact]) -> Result:
     return found
 
 
-def _unrelated(measured: Measured, taught: Sequence[Fact], half: str) -> Result:
+def _unrelated(measured: Measured, taught: Sequence[Fact], prompts: Sequence[str]) -> Result:
     """Share of general prompts that are answered with something of a taught fact.
 
     `unrelated`: an invented name that the base's reply lacks, or a reply that copies most of a taught one.
     `unrelated_keyword` counts any keyword, which for hundreds of facts includes ordinary words by chance.
     """
-    prompts = general(half)
     before, after = measured.replies(prompts, base=True), measured.replies(prompts)
     answers = list(zip(prompts, before, after, strict=True))
     leaked = [[prompt, reply] for prompt, base, reply in answers if any(leaks(fact, reply, base) for fact in taught)]
@@ -173,10 +178,10 @@ def leaks(fact: Fact, reply: str, base: str) -> bool:
     return copied >= COPIED and by_chance < COPIED
 
 
-def _drift(measured: Measured, half: str) -> Result:
+def _drift(measured: Measured, prompts: Sequence[str]) -> Result:
     """KL to the base on general prompts, and the change of the loss on prose in percent."""
     before, after = measured.text_loss(paragraphs(), base=True), measured.text_loss(paragraphs())
-    return {"kl": measured.kl(general(half)), "text_loss": after, "text_change": 100 * (after / before - 1)}
+    return {"kl": measured.kl(prompts), "text_loss": after, "text_change": 100 * (after / before - 1)}
 
 
 def _demo_kept(measured: Measured) -> Result:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import torch
 
 from sessions.paths import Paths
 from sessions.protocol import BASE
@@ -76,7 +77,7 @@ class Home:
         assignment = Assignment(
             run=str(self.paths.run(run)), home=str(self.paths.home), cache=str(self.paths.cache), quantization="nf4"
         )
-        with handlers_kept():
+        with as_worker():
             worker.carry_out(assignment)
         return self._outcome(run, time.monotonic() - began)
 
@@ -124,11 +125,14 @@ def _stages(folder: Path) -> dict[str, float]:
 
 
 @contextmanager
-def handlers_kept() -> Iterator[None]:
-    """Restore the signal handlers that a worker replaces in its process."""
+def as_worker() -> Iterator[None]:
+    """Use as many threads as a worker process does; afterwards restore threads and signal handlers."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    threads = torch.get_num_threads()
+    worker._leave_cores_to_chat()
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         for number, handler in before.items():
             signal.signal(number, handler)
