@@ -9,7 +9,7 @@ PROGRAM := $(abspath $(BIN))/llama-tui
 MODEL ?=
 ARGS ?=
 
-.PHONY: run test lint types contract tests faults benchmarks shots demo-model format clean
+.PHONY: run test lint types contract tests faults benchmarks benchmarks-learning shots demo-model format clean
 
 run: $(READY) $(if $(MODEL),,$(STARTER))
 	@echo 'The command is $(PROGRAM)'
@@ -40,6 +40,10 @@ benchmarks: $(READY)
 	$(BIN)/python -m tests.benchmarks.bench_corpora --json tests/benchmarks/figures/corpora.json
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_terminal
+
+# What learning keeps and breaks, on the starter model and the demo model: the table in the README. Takes hours.
+benchmarks-learning: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_learning --all --json tests/benchmarks/figures/learning.json
 
 # The pictures in the README.
 shots: $(READY)
