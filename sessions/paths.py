@@ -64,8 +64,8 @@ class Paths:
 
     @property
     def anchors(self) -> Path:
-        """Cached replies of bases to general prompts, a folder for each base."""
-        return self.home / "anchors"
+        """Cached replies of bases to general prompts, a folder for each base; the same for all data homes."""
+        return self.cache / "anchors"
 
     @property
     def runs(self) -> Path:

@@ -29,10 +29,10 @@ def shared() -> Path:
 @pytest.fixture
 def paths(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """A data home, cache and runtime folder of the test's own; anchors of the same base are computed once."""
-    (tmp_path / "home").mkdir(mode=0o700)
+    (tmp_path / "cache").mkdir(mode=0o700)
     shared = tmp_path_factory.getbasetemp() / "anchors"
     shared.mkdir(mode=0o700, exist_ok=True)
-    (tmp_path / "home" / "anchors").symlink_to(shared)
+    (tmp_path / "cache" / "anchors").symlink_to(shared)
     monkeypatch.setenv("LLAMA_TUI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LLAMA_TUI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
