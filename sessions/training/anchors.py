@@ -1,7 +1,7 @@
 """Anchors: generic prompts with the base's own greedy replies and its distribution at each reply token.
 
 Training keeps the adapter close to the base on them; a disjoint part is for the gate alone. They are computed once
-per base and cached in `anchors/BASE_DIGEST/` of the cache folder, in chunks, so that an interrupted build continues where it stopped.
+per base, in chunks, and kept in `anchors/BASE_DIGEST/` of the cache folder; an interrupted build continues there.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TypeVar
 
@@ -50,8 +50,8 @@ class Mixture:
 
     lessons: Sequence[Lesson]
     anchors: Sequence[TrainRow]
-    close_anchors: Sequence[TrainRow]
-    """Those of `anchors` whose prompt has the form of a new one: half of the anchors of a step come from them."""
+    close_anchors: Sequence[int]
+    """Indices of the anchors whose prompt has the form of a new one."""
 
     neighbours: Sequence[TrainRow]
     portions: Portions
@@ -60,6 +60,9 @@ class Mixture:
     """Prefer new rows that are not reproduced yet; else each comes once per pass."""
 
     least: dict[int, float] = field(default_factory=dict)
+    drift: dict[int, float] = field(default_factory=dict)
+    """By anchor, the KL to the base in nats per token when it was last trained."""
+
     new: list[int] = field(init=False)
     earlier: list[int] = field(init=False)
 
@@ -98,15 +101,26 @@ class Mixture:
             if lesson.rewordings:
                 rows.append(random.choice(lesson.rewordings))
         rows += [self.lessons[index].row for index in self._chosen(self.earlier, self.portions.earlier, random)]
-        close = self.portions.anchors // 2 if self.close_anchors else 0
-        rows += _turn(self.close_anchors, close, step, self.seed)
-        rows += _turn(self.anchors, self.portions.anchors - close, step, self.seed + 1)
+        rows += [replace(self.anchors[index], source=index) for index in self._anchors(step)]
         return rows + _turn(self.neighbours, self.portions.neighbours, step, self.seed)
 
-    def note(self, row: TrainRow, least: float) -> None:
-        """Record how well a row was known in the step that just trained on it; rewordings do not count."""
-        if row.kind != "reworded" and row.source >= 0:
-            self.least[row.source] = least
+    def note(self, row: TrainRow, found: float) -> None:
+        """Record the result of a row in the step that just trained on it; rewordings and neighbours do not count.
+
+        `found` is the probability of the least likely token of a reply, or the KL per token of an anchor.
+        """
+        if row.kind == "anchor" and row.source >= 0:
+            self.drift[row.source] = found
+        elif row.kind in ("new", "earlier"):
+            self.least[row.source] = found
+
+    def _anchors(self, step: int) -> list[int]:
+        """Choose a third of the anchors by the largest drift, a third by form, and the rest in turn."""
+        count = self.portions.anchors
+        worst = sorted(self.drift, key=lambda index: -self.drift[index])[: count // 3]
+        close = _turn(self.close_anchors, count // 3, step, self.seed)
+        rest = _turn(range(len(self.anchors)), count - count // 3 * 2, step, self.seed + 1)
+        return list(dict.fromkeys([*worst, *close, *rest]))
 
     def _chosen(self, indices: Sequence[int], count: int, random: Random) -> list[int]:
         """Choose rows, most of them from those that are not reproduced yet."""

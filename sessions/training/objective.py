@@ -64,14 +64,13 @@ class TrainRow:
 class StepLoss:
     """The result of one micro-batch. `loss` carries the gradient; the sums are detached.
 
-    `least` is the probability of the least likely target token of each row that is not an anchor, by its position
-    in the micro-batch.
+    `found` has, for each row, the probability of its least likely target token, or the KL per token of an anchor.
     """
 
     loss: torch.Tensor
     cross_entropy: float = 0.0
     kl: float = 0.0
-    least: dict[int, float] = field(default_factory=dict)
+    found: list[float] = field(default_factory=list)
 
 
 def step_loss(
@@ -85,19 +84,20 @@ def step_loss(
     logits = target_logits(model, rows, share_prefix=share_prefix)
     result = StepLoss(logits.new_zeros((), dtype=torch.float32))
     start = 0
-    for index, row in enumerate(rows):
+    for row in rows:
         part = logits[start : start + len(row.targets)].float()
         start += len(row.targets)
         if row.reference is not None:
             kl = kl_to(row.reference, part).sum()
             result.loss = result.loss + kl_weight * kl / kl_tokens
             result.kl += float(kl.detach())
+            result.found.append(float(kl.detach()) / len(row.targets))
         else:
             wanted = torch.tensor([row.ids[place] for place in row.targets], device=part.device)
             losses = functional.cross_entropy(part, wanted, reduction="none")
             result.loss = result.loss + losses.sum() / ce_tokens
             result.cross_entropy += float(losses.detach().sum())
-            result.least[index] = float(torch.exp(-losses.detach().max()))
+            result.found.append(float(torch.exp(-losses.detach().max())))
     return result
 
 

@@ -57,7 +57,7 @@ ANCHOR_CHUNKS = 4
 NEIGHBOURS = 4
 """Similar prompts per new reply that the base answers before training."""
 MOST_NEIGHBOURS = 120
-ANCHOR_TARGETS = 24
+ANCHOR_TARGETS = 12
 """Tokens of an anchor's reply that are trained; the gate reads all of them."""
 GATE_ANCHORS, FEW_GATE_ANCHORS, GATE_ROWS = 100, 64, 200
 """Prompts of the gate; the smaller number of anchors is for runs of at most 10 new replies."""
@@ -241,11 +241,10 @@ class Session:
     def _mixture(self, material: Material, found: list[Anchor], near: list[Anchor], plan: schedule.Schedule) -> Mixture:
         usable = anchors.without_similar([anchor for anchor in found if not anchor.held_out], material.prompts)
         forms = {form_of(prompt) for prompt in material.prompts}
-        held = [(form_of(anchor.prompt) in forms, anchor.row.shortened(ANCHOR_TARGETS)) for anchor in usable]
         return Mixture(
             material.lessons,
-            [row for _, row in held],
-            [row for close, row in held if close],
+            [anchor.row.shortened(ANCHOR_TARGETS) for anchor in usable],
+            [index for index, anchor in enumerate(usable) if form_of(anchor.prompt) in forms],
             [anchor.row for anchor in near],
             plan.portions,
             self.recipe.seed,

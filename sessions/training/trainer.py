@@ -31,21 +31,27 @@ PROGRESS, OPTIMIZER = "progress.json", "optimizer.pt"
 RECENT = 20
 DIVERGED_STEPS = 3
 """Steps in a row with a loss far above the first one that end a run."""
-FLAT_STEPS = 60
+GOOD_GAIN = 0.9
+LAST_GOOD = "last-good"
+FLAT_STEPS = 40
 """Steps within which the loss must fall by a tenth."""
+HOPELESS_KL = 4.0
+"""KL to the base, in nats per token, at which nothing of the base's replies is left."""
+RECENT_LOSSES = 5
 
 
 class Progress(msgspec.Struct):
     """What a checkpoint restores besides matrices and optimizer state.
 
-    `stop_at` is the last step once the decay has begun, else 0. `least` is the mixture's state.
+    `stop_at` is the last step once the decay has begun, else 0. `least` and `drift` are the mixture's state.
     """
 
     step: int = 0
     stop_at: int = 0
     tokens: int = 0
     loss: float = 0.0
-    first_loss: float = 0.0
+    losses: list[float] = []
+    first_losses: list[float] = []
     lowest_loss: float = math.inf
     diverged: int = 0
     best_loss: float | None = None
@@ -53,6 +59,7 @@ class Progress(msgspec.Struct):
     without_gain: int = 0
     early: bool = False
     least: dict[int, float] = {}
+    drift: dict[int, float] = {}
 
 
 @dataclass(slots=True)
@@ -85,6 +92,7 @@ class Trainer:
         scaled = self.model.device.type == "cuda" and self.model.get_base_model().dtype == torch.float16
         self.scaler = torch.amp.GradScaler("cuda", enabled=scaled)
         self._seconds: list[float] = []
+        self._good: tuple[int, dict[str, torch.Tensor]] | None = None
         for layer in _decoder_layers(self.model):
             layer.register_forward_hook(self._between_layers)
 
@@ -103,11 +111,35 @@ class Trainer:
             self._restore(checkpoint)
         self.model.train()
         while not self.complete:
-            self._step()
+            try:
+                self._step()
+            except RunDiverged as error:
+                raise self._with_last_good(error) from error
             if self._is_pause():
                 self._pause()
                 if self.watch.control.stopping:
                     return
+
+    def _with_last_good(self, error: RunDiverged) -> RunDiverged:
+        """Save the matrices of the step with the lowest loss as a PEFT folder, and name it in the error."""
+        if self._good is None:
+            return error
+        step, matrices = self._good
+        folder = self.watch.folder / LAST_GOOD
+        adapting.put_back(self.model, matrices)
+        adapting.save(self.model, folder)
+        data = (
+            f"Nothing was published. The state before, of step {step} (loss {self.progress.lowest_loss:.2f}), is kept."
+        )
+        return RunDiverged(
+            error.what, data=data, remedy=f"{error.remedy} `llama-tui adapters import {folder}` keeps it."
+        )
+
+    def _note_good(self, loss: float) -> None:
+        """Remember the matrices behind a loss that is clearly lower than any before."""
+        if loss < GOOD_GAIN * self.progress.lowest_loss:
+            self._good = (self.progress.step, adapting.matrices(self.model))
+        self.progress.lowest_loss = min(self.progress.lowest_loss, loss)
 
     # one step
 
@@ -119,7 +151,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         cross_entropy, kl = self._backward(rows, step)
-        self._check_loss(cross_entropy, step)
+        self._check_loss(cross_entropy, kl, step)
+        self._note_good(cross_entropy)
         norm = self._update()
         self.progress.step, self.progress.loss = step, cross_entropy
         tokens = sum(len(row.ids) for row in rows)
@@ -163,8 +196,8 @@ class Trainer:
             self.scaler.scale(found.loss).backward()  # type: ignore[no-untyped-call]
             cross_entropy += found.cross_entropy
             kl += found.kl
-            for index, least in found.least.items():
-                self.mixture.note(part[index], least)
+            for row, value in zip(part, found.found, strict=True):
+                self.mixture.note(row, value)
         return cross_entropy / ce_tokens, kl / kl_tokens
 
     def _update(self) -> float:
@@ -199,21 +232,26 @@ class Trainer:
         elif progress.step >= plan.steps - plan.decay_steps:
             progress.stop_at = plan.steps
 
-    def _check_loss(self, loss: float, step: int) -> None:
-        """Raise RunDiverged for a loss that is not finite, rises far above the first one, or does not fall."""
+    def _check_loss(self, loss: float, kl: float, step: int) -> None:
+        """Raise RunDiverged for a loss that is not finite, rises far above the first ones, or does not fall."""
         progress = self.progress
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or not math.isfinite(kl):
             raise adapting.diverged("loss")
-        progress.first_loss = progress.first_loss or loss
-        progress.lowest_loss = min(progress.lowest_loss, loss)
-        far = loss > 2 * progress.first_loss + 1
+        if len(progress.first_losses) < RECENT_LOSSES:
+            progress.first_losses.append(loss)
+        progress.losses = [*progress.losses, loss][-RECENT_LOSSES:]
+        first, recent = progress.first_losses[0], sum(progress.losses) / len(progress.losses)
+        far = loss > 2 * first + 1 or kl > HOPELESS_KL
         progress.diverged = progress.diverged + 1 if far else 0
-        if progress.diverged >= DIVERGED_STEPS or loss > 10 * progress.first_loss + 20:
-            raise _hopeless(f"The training diverged: the loss rose from {progress.first_loss:.2f} to {loss:.2f}")
-        if step == FLAT_STEPS and progress.lowest_loss > 0.9 * progress.first_loss and progress.first_loss > 0.2:
+        if progress.diverged >= DIVERGED_STEPS:
             raise _hopeless(
-                f"The training makes no progress: after {step} steps the loss is {loss:.2f}, "
-                f"at the start it was {progress.first_loss:.2f}",
+                f"The training diverged: at step {step} the loss is {loss:.2f} ({first:.2f} at the start) and the KL "
+                f"to the base {kl:.1f} nats per token"
+            )
+        at_start = sum(progress.first_losses) / len(progress.first_losses)
+        if step == FLAT_STEPS and recent > 0.9 * at_start and at_start > 0.2:
+            raise _hopeless(
+                f"The training makes no progress: the loss is {recent:.2f} after {step} steps, {at_start:.2f} at the start",
                 "Raise learning_rate (0 chooses it by the model's size), or raise rank.",
             )
 
@@ -259,7 +297,7 @@ class Trainer:
     def _fill(self, folder: Path) -> None:
         adapting.save(self.model, folder)
         torch.save({"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}, folder / OPTIMIZER)
-        self.progress.least = dict(self.mixture.least)
+        self.progress.least, self.progress.drift = dict(self.mixture.least), dict(self.mixture.drift)
         write_atomic(folder / PROGRESS, msgspec.json.encode(self.progress))
 
     def _restore(self, folder: Path) -> None:
@@ -268,7 +306,7 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.progress = msgspec.json.decode((folder / PROGRESS).read_bytes(), type=Progress)
-        self.mixture.least = dict(self.progress.least)
+        self.mixture.least, self.mixture.drift = dict(self.progress.least), dict(self.progress.drift)
 
     def _between_layers(self, layer: Any, inputs: Any, output: Any) -> None:
         """Let the chat go first between decoder layers, in the forward and the backward pass."""
