@@ -48,7 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Layers that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
 
     learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Peak learning rate; 0: chosen by the width of the model (2.5e-3 for the demo, 2.9e-4 for 7B)."""
+    """Peak learning rate; 0: chosen by the width of the model (2e-3 for the demo, 2.3e-4 for 7B)."""
 
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     """Learning rate after the warm-up, where the run counts epochs; else it is constant until the stopping rule."""
@@ -99,9 +99,9 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Similar prompts per step that keep the base's reply; empty: chosen by the size of the set."""
 
     kl_weight: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    """Weight of KL(base ‖ adapter) on anchors in the loss; empty: by `hold` (0.2, 2 or 4)."""
+    """Weight of KL(base ‖ adapter) on anchors in the loss; empty: by `hold` (0.2, 2.5 or 5)."""
 
-    rewordings: Count = 12
+    rewordings: Count = 24
     """Other wordings of each new prompt that are trained with the same reply, in sets of at most 1,000 replies."""
 
     alone: Annotated[int, msgspec.Meta(ge=0)] = 100

@@ -31,6 +31,9 @@ PROGRESS, OPTIMIZER = "progress.json", "optimizer.pt"
 RECENT = 20
 DIVERGED_STEPS = 3
 """Steps in a row with a loss far above the first one that end a run."""
+BETAS = (0.9, 0.95)
+"""Of AdamW. Runs of some ten steps end before a second moment with β₂ = 0.999 has settled: with 0.95 five facts were
+answered in other words 53% of the time, with 0.999 27%, after as many steps."""
 GOOD_GAIN = 0.9
 LAST_GOOD = "last-good"
 FLAT_STEPS = 40
@@ -251,7 +254,7 @@ class Trainer:
         at_start = sum(progress.first_losses) / len(progress.first_losses)
         if step == FLAT_STEPS and recent > 0.9 * at_start and at_start > 0.2:
             raise _hopeless(
-                f"The training makes no progress: the loss is {recent:.2f} after {step} steps, {at_start:.2f} at the start",
+                f"The training makes no progress: the loss is {recent:.2f} after {step} steps ({at_start:.2f} before)",
                 "Raise learning_rate (0 chooses it by the model's size), or raise rank.",
             )
 
@@ -338,7 +341,7 @@ def memory_used() -> int:
 def _optimizer(parameters: list[Any], recipe: Recipe, rate: float, device: str) -> torch.optim.Optimizer:
     paged = recipe.optimizer == "paged_adamw_8bit" or (recipe.optimizer == "auto" and device == "cuda")
     if not paged:
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(parameters, lr=rate, betas=BETAS, weight_decay=recipe.weight_decay)
     if device != "cuda":
         raise SettingsError(
             "The optimizer paged_adamw_8bit needs a GPU.",
@@ -347,7 +350,9 @@ def _optimizer(parameters: list[Any], recipe: Recipe, rate: float, device: str) 
         )
     from sessions.engine.libraries import bnb
 
-    made: torch.optim.Optimizer = bnb.optim.PagedAdamW8bit(parameters, lr=rate, weight_decay=recipe.weight_decay)
+    made: torch.optim.Optimizer = bnb.optim.PagedAdamW8bit(
+        parameters, lr=rate, betas=BETAS, weight_decay=recipe.weight_decay
+    )
     return made
 
 
