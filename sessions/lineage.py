@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from corpora.selection import Selection
 from sessions.adapter_folder import card
 from sessions.errors import UNREADABLE, AdapterDamaged
 from sessions.protocol import BASE
@@ -40,6 +41,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
     rows: int = 0
     seen: tuple[str, ...] = ()
+    selection: Selection | None = None
     method: str = ""
     rank: int = 0
     loss: float | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from corpora.dialog import Conversation, Exchange, Finish, Message, Preference, Status, Verdict, Vote
 from corpora.pinned import Kind, PinnedTest, Rule
+from corpora.store.values import KeptReply
 
 EXCHANGE = (
     "id, conversation_id, parent_id, prompt, reply, system, status, original, finish, model, adapter, tokens, "
@@ -51,6 +52,18 @@ def readable(rows: list[Any]) -> list[Exchange]:
     for row in rows:
         try:
             found.append(exchange_of(row))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def readable_kept(rows: list[Any]) -> list[KeptReply]:
+    """Those of the rows (id, conversation, source, created, imported, tags) that can be read."""
+    found = []
+    for row in rows:
+        try:
+            tags = tuple(map(str, json.loads(row[5]))) if row[5] != "[]" else ()
+            found.append(KeptReply(row[0], row[1], str(row[2]), float(row[3]), bool(row[4]), tags))
         except (ValueError, TypeError):
             continue
     return found

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from corpora.selection import Selection
 from sessions.errors import UNREADABLE, Failure
 from sessions.paths import private_open, write_all
 from sessions.training.report import GateReport
@@ -26,15 +27,19 @@ class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 
 class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
-    """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256."""
+    """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256.
+
+    `selection` is what the replies were selected by. Earlier versions counted rows and selected everything.
+    """
 
     run: str
     model: str
     adapter: str
     parent: str
     snapshot: str
-    new_rows: int
-    replayed_rows: int = 0
+    new_replies: int = 0
+    replayed_replies: int = 0
+    selection: Selection | None = None
 
 
 class RunResumed(RunEvent, frozen=True, tag=True, kw_only=True):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from corpora.dataset import read_snapshot
 from sessions.paths import Paths
-from sessions.protocol import BASE, ModelInfo
+from sessions.protocol import ModelInfo
 from sessions.training import runs, schedule
-from sessions.training.preview import Preview, counted
+from sessions.training.preview import Size, size_of
 from sessions.training.recipe import Recipe
 from sessions.training.schedule import Schedule
 
@@ -40,17 +40,17 @@ class Estimate:
 
 
 def estimate(
-    preview: Preview, info: ModelInfo, recipe: Recipe, *, speed: float | None = None, free: int | None = None
+    size: Size, info: ModelInfo, recipe: Recipe, *, speed: float | None = None, free: int | None = None
 ) -> Estimate:
     """From what `runs.preview` counted; `speed` in tokens/s as measured, `free` bytes on the device."""
-    longest = min(_tokens(preview.longest, 1), recipe.max_length, info.context)
-    rows = max(1, preview.rows)
+    longest = min(_tokens(size.longest, 1), recipe.max_length, info.context)
+    rows = max(1, size.rows)
     kept = rows - (round(rows * recipe.held_out) if rows >= 20 else 0)
     device = "cpu" if info.device == "cpu" else "cuda"
-    extra = preview.inner if preview.inner <= recipe.alone else 0
+    extra = size.inner if size.inner <= recipe.alone else 0
     plan = schedule.plan(kept + extra, longest, recipe, device)
-    share = kept / rows * (1 + extra / (rows + preview.inner))
-    tokens = round(_tokens(preview.characters, rows + preview.inner) * share * plan.epochs)
+    share = kept / rows * (1 + extra / (rows + size.inner))
+    tokens = round(_tokens(size.characters, rows + size.inner) * share * plan.epochs)
     memory = info.memory + _added(info, recipe, plan.micro_batch * longest, device)
     fits = free is None or memory - info.memory <= free
     return Estimate(
@@ -69,8 +69,8 @@ def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
 
     Raises SettingsError for a recipe, CorpusError for a snapshot that cannot be read.
     """
-    preview = counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
-    found = estimate(preview, info, runs.read_recipe(folder))
+    size = size_of(read_snapshot(folder / runs.SNAPSHOT).rows)
+    found = estimate(size, info, runs.read_recipe(folder))
     return found.memory - (info.memory if shared else 0) + PROCESS
 
 
