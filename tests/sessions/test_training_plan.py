@@ -18,7 +18,7 @@ from sessions.training import assignment, preflight, schedule
 from sessions.training.assignment import Assignment, ChatFlag
 from sessions.training.control import Control
 from sessions.training.events import FILE
-from sessions.training.preview import Preview
+from sessions.training.preview import Size
 from sessions.training.recipe import RECIPES, Recipe
 from sessions.training.runs import STOP
 
@@ -81,12 +81,12 @@ INFO = ModelInfo(name="7b", parameters=6_738_000_000, memory=3_800_000_000, devi
 
 
 def test_an_estimate_says_what_it_knows() -> None:
-    preview = Preview(new_rows=100, replayed_rows=0, parent="base", characters=60_000, longest=2_000)
-    found = preflight.estimate(preview, INFO, Recipe())
+    size = Size(rows=100, characters=60_000, longest=2_000)
+    found = preflight.estimate(size, INFO, Recipe())
     assert found.seconds is None and found.fits and found.steps == found.schedule.steps
     assert 40_000 < found.tokens / found.schedule.epochs * 3 < 100_000
     assert 4e9 < found.memory < 12e9
-    assert preflight.estimate(preview, INFO, Recipe(), speed=1000.0).seconds == pytest.approx(found.tokens / 1000)
+    assert preflight.estimate(size, INFO, Recipe(), speed=1000.0).seconds == pytest.approx(found.tokens / 1000)
 
 
 def test_lora_parameters_of_llama_2_7b() -> None:
@@ -94,8 +94,8 @@ def test_lora_parameters_of_llama_2_7b() -> None:
 
 
 def test_what_does_not_fit_comes_with_what_does() -> None:
-    preview = Preview(new_rows=100, replayed_rows=0, parent="base", characters=600_000, longest=20_000)
-    found = preflight.estimate(preview, INFO, Recipe(), free=1_000_000_000)
+    size = Size(rows=100, characters=600_000, longest=20_000)
+    found = preflight.estimate(size, INFO, Recipe(), free=1_000_000_000)
     assert not found.fits and "micro_batch = 1" in found.advice
 
 

@@ -119,7 +119,7 @@ def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
     folder = private_folder(paths.run(run))
     recipes.save(recipes.Recipe(), folder / "recipe.toml")
     created = events.RunCreated(
-        run=run, model="fake", adapter="mine", parent=parent, snapshot="0" * 64, new_rows=12, replayed_rows=4
+        run=run, model="fake", adapter="mine", parent=parent, snapshot="0" * 64, new_replies=12, replayed_replies=4
     )
     events.append(folder, created)
     return folder
