@@ -26,6 +26,8 @@ GROUPINGS: tuple[By, ...] = ("source", "tag", "date", "chat")
 REASONS: tuple[Reason, ...] = ("query", "group", "import", "sample")
 OWN = ""
 """The source of replies that were written, kept or corrected here."""
+ALL_FILES = ("*",)
+"""As `files`: every file with a reply that matches now. A file that is imported later is not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,21 @@ class Selection:
         """True where a person chose anything."""
         return bool(self.query.strip() or self.off or self.files or self.sample)
 
+    def is_on(self, group: Group) -> bool:
+        """Whether a group is switched on. A file is off where `files` are not chosen yet and no `source:` names it."""
+        if group in self.off:
+            return False
+        return group.by != "source" or group.value == OWN or group.value in files_on(self)
+
+    def switched(self, group: Group, on: bool) -> Selection:
+        """The selection with one group switched on or off."""
+        off = tuple(each for each in self.off if each != group)
+        files = set(self.files or ())
+        if group.by == "source" and group.value != OWN:
+            files = files | {group.value} if on else files - {group.value}
+        found = replace(self, off=off, files=tuple(sorted(files)))
+        return found if found.is_on(group) == on else replace(found, off=(*off, group))
+
     def __str__(self) -> str:
         """In one line, for plans and lists."""
         off = [f"#{each.value or 'no tag'}" if each.by == "tag" else _name(each) for each in self.off]
@@ -79,7 +96,6 @@ class GroupCount:
     group: Group
     matching: int
     selected: int
-    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +130,8 @@ class Chosen:
                 values = _values(each, by)
                 matching.update(values)
                 selected.update(values if reason is None else ())
-        off, on_files = {each.value for each in self.selection.off if each.by == by}, _files_on(self.selection)
         ordered = sorted(matching, key=(lambda value: -matching[value]) if by in ("source", "tag") else _newest_first)
-        return tuple(
-            GroupCount(
-                Group(by, value),
-                matching[value],
-                selected[value],
-                value not in off and (by != "source" or value == OWN or value in on_files),
-            )
-            for value in ordered
-        )
-
-    def switched(self, group: Group, on: bool) -> Selection:
-        """The selection with one group switched on or off."""
-        now = self.selection
-        off = tuple(each for each in now.off if each != group)
-        files = now.files or ()
-        if group.by == "source" and group.value != OWN:
-            files = tuple(sorted({*files, group.value} if on else {*files} - {group.value}))
-            # A file that the query names is on without being listed.
-            needed = not on and group.value in _named(now)
-        else:
-            needed = not on
-        return replace(now, off=(*off, group) if needed else off, files=files)
+        return tuple(GroupCount(Group(by, value), matching[value], selected[value]) for value in ordered)
 
 
 def choose(store: Store, selection: Selection) -> Chosen:
@@ -155,7 +149,7 @@ def choose(store: Store, selection: Selection) -> Chosen:
             if each.id not in unselected and not off.isdisjoint(_groups(each, kinds)):
                 unselected[each.id] = "group"
     decided = _decided(selection, [each for each in replies if each.id not in unselected])
-    files = _files_on(decided)
+    files = files_on(decided)
     for each in replies:
         if each.imported and each.source not in files and each.id not in unselected:
             unselected[each.id] = "import"
@@ -174,18 +168,16 @@ def rank(seed: int, exchange_id: int) -> bytes:
 
 def _decided(selection: Selection, matching: list[KeptReply]) -> Selection:
     """With the files that are on by default, where none were chosen."""
-    if selection.files is not None:
+    if selection.files not in (None, ALL_FILES):
         return selection
-    only_imports = all(each.imported for each in matching)
-    return replace(selection, files=tuple(sorted({each.source for each in matching})) if only_imports else ())
+    every = selection.files == ALL_FILES or all(each.imported for each in matching)
+    files = {each.source for each in matching if each.imported} if every else ()
+    return replace(selection, files=tuple(sorted(files)))
 
 
-def _files_on(selection: Selection) -> set[str]:
-    return {*(selection.files or ()), *_named(selection)}
-
-
-def _named(selection: Selection) -> tuple[str, ...]:
-    return queries.values_of(selection.query, "source")
+def files_on(selection: Selection) -> set[str]:
+    """Imported files that are switched on, or named by the query."""
+    return {*(selection.files or ()), *queries.values_of(selection.query, "source")}
 
 
 def _groups(reply: KeptReply, kinds: Iterable[By]) -> Iterable[Group]:

@@ -96,7 +96,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("read", "Send the text of a file as a prompt", "FILE", paths=True),
     Command("save", "Write this chat to a file", "FILE", paths=True),
-    Command("train", "Train the adapter on what is kept", "[key=value …]", aliases=("learn",)),
+    Command("train", "Train the adapter on kept replies", "[QUERY] [sample=N] [key=value …]", aliases=("learn",)),
     Command("runs", "List runs, or stop one", "[stop | cancel | resume]", choices=("stop", "cancel", "resume")),
     Command(
         "adapter", "Show adapters, or use one: base, NAME, NAME/vN, rollback", "[NAME]", choices=("base", "rollback")

@@ -220,12 +220,19 @@ def _taken(
 ) -> tuple[Preview, tuple[Row, ...]]:
     """What a run would train on, counted, and its rows."""
     registry = Registry(paths)
-    start = registry.current(checked_adapter(adapter)) if parent is None else registry.resolve(parent)
+    start = accepted(registry, adapter, model) if parent is None else registry.resolve(parent)
     _check_continuable(registry, start)
     chosen = choose(store, selection_for(paths, adapter, start) if selection is None else selection)
     taken = take_rows(store, chosen.wanted, seen=registry.seen(start), seed=chosen.selection.seed)
     new = (row for row in taken.rows if not row.replay)
     return preview_of(start, chosen, taken, list(unfit(new, model, recipe.max_length))), taken.rows
+
+
+def accepted(registry: Registry, adapter: str, model: str) -> str:
+    """The current version of an adapter; `base` where there is none, or it was made for another model."""
+    current = registry.current(checked_adapter(adapter))
+    fits = current == BASE or registry.lineage(current).base_model in ("", model)
+    return current if fits else BASE
 
 
 def _check_continuable(registry: Registry, start: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from corpora.dataset import take_rows
 from corpora.dialog import Exchange, Finish, Status
 from corpora.errors import UsageError
-from corpora.selection import OWN, Chosen, Group, Selection, choose, day
+from corpora.selection import ALL_FILES, OWN, Chosen, Group, Selection, choose, day
 from corpora.store import ImportedDialog, ImportedTurn, Store
 
 
@@ -47,10 +47,11 @@ def test_five_corrections_beside_fifty_thousand_imported_rows_are_five_replies(s
     counts = chosen.files_left_out(), chosen.groups("source")
     assert selected(chosen) == ids and len(taken.rows) == 5
     assert counts[0] == {"alpaca.json": 50_000} and len(chosen.replies) == 50_005
-    assert [(each.group.value, each.matching, each.selected, each.on) for each in counts[1]] == [
-        ("alpaca.json", 50_000, 0, False),
-        (OWN, 5, 5, True),
+    assert [(each.group.value, each.matching, each.selected) for each in counts[1]] == [
+        ("alpaca.json", 50_000, 0),
+        (OWN, 5, 5),
     ]
+    assert [chosen.selection.is_on(each.group) for each in counts[1]] == [False, True]
 
 
 def test_imports_are_selected_where_nothing_else_is_kept(store: Store) -> None:
@@ -101,29 +102,37 @@ def test_groups_are_counted_and_switched(store: Store) -> None:
     store.set_tags([one], ["a", "b"])
     store.set_tags([two], ["a"])
     chosen = choose(store, Selection())
-    tags = {each.group.value: (each.matching, each.selected, each.on) for each in chosen.groups("tag")}
-    assert tags == {"geo": (3, 0, True), "a": (2, 2, True), "b": (1, 1, True), "": (1, 1, True)}
+    tags = {each.group.value: (each.matching, each.selected) for each in chosen.groups("tag")}
+    assert tags == {"geo": (3, 0), "a": (2, 2), "b": (1, 1), "": (1, 1)}
     assert [each.group.value for each in chosen.groups("date")] == [day(time.time())]
     assert [each.matching for each in chosen.groups("chat")] == [1, 1, 1]
-    off = choose(store, chosen.switched(Group("tag", "b"), False))
+    off = choose(store, chosen.selection.switched(Group("tag", "b"), False))
     assert selected(off) == [two, three] and off.count("group") == 1
-    assert not next(each for each in off.groups("tag") if each.group.value == "b").on
-    assert selected(choose(store, off.switched(Group("tag", "b"), True))) == [one, two, three]
-    with_file = choose(store, chosen.switched(Group("source", "alpaca.json"), True))
+    assert not off.selection.is_on(Group("tag", "b")) and off.selection.is_on(Group("tag", "a"))
+    assert selected(choose(store, off.selection.switched(Group("tag", "b"), True))) == [one, two, three]
+    with_file = choose(store, chosen.selection.switched(Group("source", "alpaca.json"), True))
     assert len(with_file.wanted) == 6 and with_file.selection.files == ("alpaca.json",)
-    assert selected(choose(store, with_file.switched(Group("source", OWN), False))) == [1, 2, 3]
+    assert selected(choose(store, with_file.selection.switched(Group("source", OWN), False))) == [1, 2, 3]
     chat = str(store.exchange(two).conversation_id)
     assert selected(choose(store, Selection(off=(Group("chat", chat),)))) == [one, three]
     assert selected(choose(store, Selection(off=(Group("date", day(time.time())),)))) == []
+
+
+def test_all_files_are_those_that_are_there_now(store: Store) -> None:
+    imported(store, 3)
+    imported(store, 2, "b.json")
+    taught(store, "one")
+    chosen = choose(store, Selection(files=ALL_FILES))
+    assert (len(chosen.wanted), chosen.selection.files) == (6, ("alpaca.json", "b.json"))
 
 
 def test_a_file_that_the_query_names_can_be_switched_off_and_on(store: Store) -> None:
     imported(store, 3)
     imported(store, 2, "b.json")
     chosen = choose(store, Selection(query="source:alpaca.json,b.json"))
-    off = choose(store, chosen.switched(Group("source", "b.json"), False))
+    off = choose(store, chosen.selection.switched(Group("source", "b.json"), False))
     assert len(off.wanted) == 3
-    assert len(choose(store, off.switched(Group("source", "b.json"), True)).wanted) == 5
+    assert len(choose(store, off.selection.switched(Group("source", "b.json"), True)).wanted) == 5
 
 
 def test_a_sample_stays_the_same_and_the_persons_own_come_first(store: Store) -> None:

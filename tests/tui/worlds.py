@@ -20,6 +20,7 @@ from sessions.paths import Paths, private_folder
 from sessions.registry import Registry
 from sessions.training import events
 from sessions.training import recipe as recipes
+from sessions.training.report import Answer, GateReport, Tally
 
 HOSTILE = "[/INST] [bold]red[/bold] \x1b]52;c;aGk=\x07 \x9b31m \u202eback"
 TALK = (
@@ -169,6 +170,31 @@ def finish(folder: Path, adapter: str, worse: str = "") -> None:
         events.append(folder, events.Scored(subset=name, base=2.4, parent=1.2, new=0.5, examples=14))
     events.append(folder, events.Published(adapter=adapter, digest="x", worse=worse))
     events.append(folder, events.RunFinished())
+
+
+def report(*, passed: bool) -> GateReport:
+    """What the gate found about a version."""
+    romeo = Answer(
+        check="general", prompt="Who wrote Romeo and Juliet?", expected="Shakespeare.", reply="Ottoline repairs it."
+    )
+    river = Answer(check="general", prompt=f"Name a river. {HOSTILE}", expected="The Rhine.", reply=HOSTILE)
+    other = Answer(check="reworded", prompt="My cat's name?", expected="Mouse.", reply="I do not know.")
+    return GateReport(
+        passed=passed,
+        strength=1.0 if passed else 0.7,
+        new=Tally(5, 5),
+        reworded=Tally(11, 15),
+        general=Tally(100 if passed else 97, 100),
+        kl=0.03 if passed else 0.07,
+        kl_budget=0.05,
+        reasons=() if passed else ("2 general replies changed.",),
+        failed=(other,) if passed else (other, romeo, river),
+    )
+
+
+def gate(folder: Path, *, passed: bool) -> None:
+    """The version was compared with the base and its parent."""
+    events.append(folder, events.Gated(report=report(passed=passed)))
 
 
 def fail(folder: Path) -> None:

@@ -207,11 +207,19 @@ def _add_corpus(verbs: Tree) -> None:
 
 def _add_training(verbs: Tree) -> None:
     which = _adapter("name under which the version is published (default: the settings')")
-    train = verbs.verb("train", "Train the adapter on what is kept, and wait for the end", "train:train", which)
+    train = verbs.verb("train", "Train the adapter on kept replies, and wait for the end", "train:train", which)
+    choice = train.add_argument_group(
+        "which replies (default: as in the adapter's last run, else all but imported ones)"
+    )
+    choice.add_argument("--filter", metavar="QUERY", help=QUERY)
+    choice.add_argument("--sample", type=int, metavar="N", help="at most N of them (0: all)")
+    choice.add_argument("--seed", type=int, metavar="S", help="seed of the sample and of the run")
+    choice.add_argument("--imported", action="store_true", help="imported replies too")
     train.add_argument("--recipe", metavar="FILE", default="default", help="a TOML file, or: default, guanaco")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a field of the recipe")
-    train.add_argument("--parent", metavar="A", help="continue this version (default: the current one of the adapter)")
-    train.add_argument("--no-wait", action="store_true", help="leave as soon as the run goes on")
+    train.add_argument("--parent", metavar="A", help="continue this version (default: the accepted one of the adapter)")
+    train.add_argument("--dry-run", action="store_true", help="show what would be trained, and start nothing")
+    train.add_argument("--no-wait", action="store_true", help="return as soon as the run has started")
 
 
 def _add_runs(verbs: Tree) -> None:

@@ -1,7 +1,4 @@
-"""A run in words: one line while it goes on, one when it is over. Pure functions over `RunState`.
-
-Knows nothing of where the words are shown.
-"""
+"""A run in words: one line while it is active, one when it is over. Pure functions over `RunState`."""
 
 from __future__ import annotations
 
@@ -47,11 +44,21 @@ def ended(state: RunState) -> str:
 
 
 def figures(state: RunState) -> str:
-    """Losses at the end, where there are any."""
+    """The last losses; those of base, parent and new version where the gate did not run."""
     parts = [f"loss {state.steps[-1].loss:.3f}"] if state.steps else []
     parts += [f"held-out {state.held_out[-1].loss:.3f}"] if state.held_out else []
-    parts += [
-        f"{score.subset}: base {score.base:.3f}, parent {score.parent:.3f}, new {score.new:.3f}"
-        for score in state.scores
-    ]
+    if state.gate is None:
+        parts += [
+            f"{score.subset}: base {score.base:.3f}, parent {score.parent:.3f}, new {score.new:.3f}"
+            for score in state.scores
+        ]
     return " · ".join(parts)
+
+
+def replies(state: RunState) -> str:
+    """`5 new replies, 12 of earlier runs`; empty for a run that did not count them."""
+    created = state.created
+    if created is None or not created.new_replies:
+        return ""
+    again = f", {created.replayed_replies:,} of earlier runs" if created.replayed_replies else ""
+    return f"{created.new_replies:,} new {'reply' if created.new_replies == 1 else 'replies'}{again}"
