@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 
 from corpora.dialog import Finish, Status, Vote
+from corpora.selection import Selection
+from corpora.store import ImportedDialog, ImportedTurn, dialog_key
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
+from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
 from tests.tui.worlds import publish
+from tests.tui.worlds import say
 from tui.commands import COMMANDS
 
 Script = Callable[..., Done]
@@ -128,6 +132,22 @@ def test_prompts_are_pinned_and_run(run: Caller, host: FakeEngine, script: Scrip
     with run.store() as store:
         assert [test.system for test in store.pinned_tests()] == ["Be brief.", "Be brief."]
         assert len(store.pinned_results("fake")) == 4
+def test_train_selects_and_says_what_is_left_out(run: Caller, paths: Paths, script: Script) -> None:
+    with run.store() as store:
+        store.set_status([say(store, f"question {n}", f"answer {n}") for n in range(3)], Status.KEPT)
+        store.set_tags([1, 2], ["cat"])
+        turn = (ImportedTurn("Imported.", "Yes."),)
+        store.add_dialogs([ImportedDialog(turn, None, "alpaca.json", dialog_key(None, turn))])
+    with host_in_thread(paths, FakeEngine(), workers=fake_workers(paths)):
+        done = script("/train tag:dog", "/train tag:cat rank=8 sample=1", "/train imported=yes")
+    assert "No kept reply is selected." in done.err
+    assert "1 new reply, from the base." in done.err and "Selected: tag:cat · a sample of 1 (seed 0)" in done.err
+    assert "4 kept: 1 new · 2 not matched · 1 not in the sample." in done.err
+    assert "Settings: rank 8 (default 16)." in done.err
+    assert "4 new replies, from the base." in done.err, "nothing was accepted, so a run starts from the base"
+    last, first = (state.created for state in all_runs.states(paths))
+    assert first is not None and first.selection == Selection(query="tag:cat", files=(), sample=1)
+    assert last is not None and last.selection == Selection(files=("alpaca.json",))
 
 
 def test_a_run_that_fails_is_told(run: Caller, paths: Paths, script: Script) -> None:
