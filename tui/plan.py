@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -27,12 +29,17 @@ class Change(NamedTuple):
     default: str
 
 
-def plan_of(preview: Preview, adapter: str, recipe: Recipe | None = None) -> list[Line]:
-    """What is trained and under which name, where every other kept reply goes, and which settings are changed."""
+def plan_of(
+    preview: Preview, adapter: str, recipe: Recipe | None = None, hints: Mapping[str, str] = MappingProxyType({})
+) -> list[Line]:
+    """What is trained and under which name, where every other kept reply goes, and which settings are changed.
+
+    `hints` say what to do about a reason for which replies are left out, and about a `warning`.
+    """
     if preview.new:
         lines = [Line(preview.headline, "bold"), Line(f"Published as the next version of {adapter}.", "dim")]
     else:
-        lines = [Line(preview.nothing, "yellow")]
+        lines = [_hinted(preview.nothing, hints.get("import", "") if preview.left("import") else "", "yellow")]
     if preview.account:
         lines.append(Line(preview.account))
     if preview.selection.narrowed:
@@ -40,15 +47,19 @@ def plan_of(preview: Preview, adapter: str, recipe: Recipe | None = None) -> lis
     for each in preview.left_out:
         # The account has their numbers; of these there is more to say.
         if each.details and (preview.new or str(each) not in preview.nothing):
-            lines.append(Line(str(each), "yellow" if each.why == "unfit" else ""))
+            lines.append(_hinted(str(each), hints.get(each.why, ""), "yellow" if each.why == "unfit" else ""))
     if preview.replayed < preview.trained:
         lines.append(Line(f"{preview.replayed:,} of the {preview.trained:,} earlier replies are mixed in.", "dim"))
     if preview.warning:
-        lines.append(Line(preview.warning, "yellow"))
+        lines.append(_hinted(preview.warning, hints.get("warning", ""), "yellow"))
     if recipe is not None and (found := changes(recipe)):
         changed = ", ".join(f"{each.name} {each.value} (default {each.default})" for each in found)
         lines.append(Line(f"Settings: {changed}."))
     return lines
+
+
+def _hinted(text: str, hint: str, style: Style) -> Line:
+    return Line(f"{text} {hint}".strip(), style)
 
 
 def changes(recipe: Recipe) -> list[Change]:

@@ -30,6 +30,7 @@ from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
 from tui.verbs.following import settled, until_free
 from tui.verbs.runs import day
 
+HINTS = {"import": "/train imported=yes selects them."}
 VOTES = {"left": Vote.LEFT, "right": Vote.RIGHT, "tie": Vote.TIE, "bad": Vote.BOTH_BAD}
 
 
@@ -50,11 +51,9 @@ class LearnActions:
         session, adapter, parent = self.session, *self._target()
         asked, recipe = read_words(rest)
         found = await asyncio.to_thread(self._preview, asked, adapter, parent, recipe)
-        for text, style in plan_of(found, adapter, recipe):
+        for text, style in plan_of(found, adapter, recipe, HINTS):
             if found.new or text != found.nothing:
                 self.output.note(text, style)
-        if found.left("import"):
-            self.output.note("/train imported=yes selects imported replies too.", "dim")
         if found.nothing:
             raise NothingToTrain(found.nothing, data="No run was started.")
         await until_free(session.client)

@@ -21,6 +21,7 @@ from tui.messages import CorpusChanged
 from tui.plan import plan_of
 from tui.train_request import Asked, read_words, target_of
 
+HINTS = {"import": "F4 selects them.", "warning": "h on Corpus (F3) lists them."}
 VOTES = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class RunActions:
             raise NothingToTrain(
                 found.nothing, data="No run was started.", remedy="f4 shows all kept replies and how to select them."
             )
-        if not await self.app.push_screen_wait(PlanDialog(plan_of(found, adapter, recipe))):
+        if not await self.app.push_screen_wait(PlanDialog(plan_of(found, adapter, recipe, HINTS))):
             return
         run = await launch.start_run(
             self.app.workspace,

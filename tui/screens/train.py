@@ -70,6 +70,7 @@ class TrainScreen(Running):
         self._states: dict[str, RunState] = {}
         self._dirty = False
         self._stale = True
+        self._written = 0
         self._previewed: tuple[Choice, Preview] | None = None
         self._versions: set[str] = set()
 
@@ -104,8 +105,8 @@ class TrainScreen(Running):
         self.refresh_all()
 
     def on_screen_resume(self) -> None:
-        """Catch up with what was kept meanwhile."""
-        if self._stale and self.llama.opened.is_set():
+        """Count again what was changed meanwhile, here or by another program."""
+        if self.llama.opened.is_set() and (self._stale or self._written != _written(self.llama)):
             self.refresh_all()
 
     def on_corpus_changed(self, message: CorpusChanged) -> None:
@@ -149,6 +150,7 @@ class TrainScreen(Running):
     def refresh_all(self) -> None:
         """Runs and preview anew."""
         self._stale, self._previewed = False, None
+        self._written = _written(self.llama)
         self.setup.count_anew()
         self.list_runs()
         self.read_preview()
@@ -344,6 +346,14 @@ class TrainScreen(Running):
         """The list and the courses fold away on a narrow or low terminal."""
         self.set_class(self.size.width < NARROW, "-narrow")
         self.set_class(self.size.height < 30, "-low")
+
+
+def _written(llama: LlamaTuiApp) -> int:
+    """When the corpus was last written, by any program."""
+    try:
+        return llama.workspace.paths.corpus.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _preview(llama: LlamaTuiApp, choice: Choice, recipe: Recipe) -> Preview:

@@ -13,6 +13,11 @@ from tui.train_request import Asked, changed_recipe
 from tui.verbs.call import Call
 from tui.verbs.following import follow_run, until_free
 
+HINTS = {
+    "import": "--imported selects them, --filter source:FILE those of one file.",
+    "warning": "`llama-tui corpus check` lists them.",
+}
+
 
 async def train(call: Call) -> int:
     """Train and wait, or return with `--no-wait`; non-zero where nothing was published."""
@@ -54,14 +59,10 @@ async def train(call: Call) -> int:
 
 def _tell_plan(call: Call, found: Preview, adapter: str, recipe: Recipe) -> None:
     """The plan on stderr, with the flags that change it; with `--dry-run` it is the result."""
-    for text, style in plan_of(found, adapter, recipe):
+    for text, style in plan_of(found, adapter, recipe, HINTS):
         if call.given.dry_run:
             call.output.say(text, style)
         elif found.new or text != found.nothing:  # else the error says it
             call.output.note(text, style)
-    if found.left("import"):
-        call.output.note("--imported selects imported replies too, --filter source:FILE those of one file.", "dim")
     if found.selection.narrowed and call.given.filter is None:
         call.output.note(f"The last run of {adapter} had this selection; --filter '' selects anew.", "dim")
-    if found.warning:
-        call.output.note("`llama-tui corpus check` lists them.", "dim")

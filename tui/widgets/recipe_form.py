@@ -20,6 +20,7 @@ from sessions.errors import SettingsError
 from sessions.training import recipe as recipes
 from sessions.training.recipe import Recipe
 from tui.plan import Change, value_text
+from tui.widgets.field_select import FieldSelect
 
 FIRST = tuple(name for name in ("hold",) if name in Recipe.__struct_fields__)
 """What a person sets; all else is folded away."""
@@ -77,7 +78,7 @@ class RecipeForm(Vertical):
         with Collapsible(title="Advanced", collapsed=True, id="advanced"):
             with Horizontal(classes="line"):
                 yield Static("recipe", classes="name")
-                yield Select(
+                yield FieldSelect(
                     names, allow_blank=False, value="default", compact=True, id="recipe-name", classes="choice"
                 )
                 yield Static(NAMED, classes="help")
@@ -173,7 +174,7 @@ class Field(Vertical):
             options = _options(self.setting)
             if options:
                 value = value_text(self.initial)
-                yield Select(
+                yield FieldSelect(
                     [(each, each) for each in options], allow_blank=False, value=value, compact=True, classes="choice"
                 )
             else:

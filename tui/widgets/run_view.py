@@ -49,9 +49,14 @@ class RunView(Vertical):
         self._offer("gate", "scores") if state.gate or not state.scores else self._offer("scores", "gate")
 
     def show_tab(self, name: str) -> None:
-        """Go to one of the tabs."""
+        """Go to one of the tabs; arrows scroll it."""
         self.tabs.active = f"tab-{name}"
-        self.query_one("#more Tabs").focus()
+        self.query_one(f"#tab-{name} VerticalScroll").focus()
+
+    def on_tabbed_content_tab_activated(self, event: TabbedContent.TabActivated) -> None:
+        """On a low terminal the gate takes the place of the figures."""
+        event.stop()
+        self.set_class(event.pane.id == "tab-gate", "-gate")
 
     def _offer(self, shown: str, hidden: str) -> None:
         """The gate takes the place of the scores, which runs without a gate have."""

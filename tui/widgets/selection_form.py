@@ -133,7 +133,7 @@ class SelectionForm(Vertical):
 
     def _show_groups(self) -> None:
         groups = str(Selection(off=self.selection.off, files=self.selection.files))
-        self.query_one("#groups-hint", Static).update(render.text(render.line(groups, 200) or "none was switched"))
+        self.query_one("#groups-hint", Static).update(render.text(render.line(groups, 200) or HINTS["train-groups"][1]))
 
     def _say(self, place: str, text: str, *, hint: bool = False) -> None:
         panel = self.query_one(place, Static)

@@ -25,10 +25,11 @@ from sessions.training.preflight import Estimate
 from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
 from tui import render
-from tui.plan import Change, Line, plan_of
+from tui.plan import Change, plan_of
 from tui.train_request import target_of
 from tui.widgets import selection_form
 from tui.widgets.changes_list import ChangesList
+from tui.widgets.field_select import FieldSelect
 from tui.widgets.plan_dialog import shown
 from tui.widgets.recipe_form import RecipeForm
 from tui.widgets.run_panels import clock, many, memory
@@ -43,6 +44,7 @@ HINTS = {
     "adapter-name": ("adapter", "Name of the adapter; every run makes its next version."),
     "parent": ("start from", "The new replies are trained on top of it. By default the version that answers."),
 }
+PLAN_HINTS = {"import": "g selects them.", "warning": "h on Corpus (F3) lists them."}
 TEACH = """Nothing is kept yet, so there is nothing to train on.
 
 1  Chat (F2) and keep a good reply with ctrl+k, or correct one with ctrl+e.
@@ -126,7 +128,7 @@ class TrainSetup(VerticalScroll):
         yield Static("", classes="name-error", markup=False)
         with Horizontal(classes="line"):
             yield Static("start from", classes="label")
-            yield Select([(in_chat(BASE), BASE)], value=BASE, allow_blank=False, compact=True, id="parent")
+            yield FieldSelect([(in_chat(BASE), BASE)], value=BASE, allow_blank=False, compact=True, id="parent")
             yield Static(HINTS["parent"][1], classes="hint")
         yield RecipeForm(self.first_recipe)
         yield ChangesList()
@@ -165,8 +167,9 @@ class TrainSetup(VerticalScroll):
         self.counted = None
         panel = self.query_one(".what", Static)
         panel.remove_class("-nothing")
-        panel.update(UNREADABLE if self.selecting.problem else COUNTING)
-        self.query_one("#start", Button).label = COUNTING
+        unreadable = bool(self.selecting.problem)
+        panel.update(UNREADABLE if unreadable else COUNTING)
+        self.query_one("#start", Button).label = START if unreadable else COUNTING
 
     def offer_parents(self, versions: Sequence[str], answering: str) -> None:
         """The versions that a run can continue; the one that answers in the chat is the default."""
@@ -302,12 +305,7 @@ def told(preview: Preview, adapter: str) -> Content:
     """A preview as it is shown above the fields."""
     if not preview.kept:
         return Content(TEACH)
-    lines = plan_of(preview, adapter)
-    if preview.left("import"):
-        lines.append(Line("g selects imported replies too, and switches other groups on and off.", "dim"))
-    if preview.warning:
-        lines.append(Line("h on Corpus (F3) lists them.", "dim"))
-    return shown(lines)
+    return shown(plan_of(preview, adapter, hints=PLAN_HINTS))
 
 
 def estimated(found: Estimate) -> Content:
