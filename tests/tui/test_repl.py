@@ -18,8 +18,7 @@ from sessions.paths import Paths
 from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
-from tests.tui.worlds import publish
-from tests.tui.worlds import say
+from tests.tui.worlds import publish, say
 from tui.commands import COMMANDS
 
 Script = Callable[..., Done]
@@ -132,6 +131,8 @@ def test_prompts_are_pinned_and_run(run: Caller, host: FakeEngine, script: Scrip
     with run.store() as store:
         assert [test.system for test in store.pinned_tests()] == ["Be brief.", "Be brief."]
         assert len(store.pinned_results("fake")) == 4
+
+
 def test_train_selects_and_says_what_is_left_out(run: Caller, paths: Paths, script: Script) -> None:
     with run.store() as store:
         store.set_status([say(store, f"question {n}", f"answer {n}") for n in range(3)], Status.KEPT)
