@@ -75,6 +75,8 @@ def changes(recipe: Recipe) -> list[Change]:
 
 def value_text(value: Any) -> str:
     """A value of a recipe as its field shows and reads it."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):

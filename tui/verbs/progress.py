@@ -22,10 +22,22 @@ def going(state: RunState) -> str:
     step = state.steps[-1]
     planned = f"/{state.plan.steps}" if state.plan else ""
     held_out = f", held-out {state.held_out[-1].loss:.3f}" if state.held_out else ""
-    return (
-        f"{state.id}: step {step.step}{planned}, loss {step.loss:.3f}{held_out}, "
-        f"{step.tokens_per_second:.0f} tokens/s, {duration(step.eta)} left"
-    )
+    left = f", {duration(step.eta)} left" if not reproduced(state) else ""
+    parts = [f"loss {step.loss:.3f}{held_out}", kl(state), reproduced(state), f"{step.tokens_per_second:.0f} tokens/s"]
+    return f"{state.id}: step {step.step}{planned}, {', '.join(part for part in parts if part)}{left}"
+
+
+def kl(state: RunState) -> str:
+    """The last divergence from the base on anchors; empty where none was measured."""
+    last = state.steps[-1].kl if state.steps else 0.0
+    return f"KL {last:.2g}" if last else ""
+
+
+def reproduced(state: RunState) -> str:
+    """How many replies are reproduced, for a run that stops when all are; empty for others."""
+    if state.plan is None or not state.plan.until_reproduced or not state.steps:
+        return ""
+    return f"{state.steps[-1].reproduced:,} of {state.plan.examples:,} reproduced"
 
 
 def short(state: RunState) -> str:
@@ -33,7 +45,8 @@ def short(state: RunState) -> str:
     if not state.steps or not state.plan:
         return f"training: {state.stage or state.phase}"
     step = state.steps[-1]
-    return f"training {step.step}/{state.plan.steps}, loss {step.loss:.2f}, {duration(step.eta)} left"
+    rest = reproduced(state) or f"{duration(step.eta)} left"
+    return f"training {step.step}/{state.plan.steps}, loss {step.loss:.2f}, {rest}"
 
 
 def ended(state: RunState) -> str:

@@ -108,7 +108,7 @@ class RunHead(Vertical):
 
 
 class Gauges(Grid):
-    """Learning rate, gradient norm, speed and memory: the last figure and its course."""
+    """Learning rate, KL to the base (else gradient norm), speed and memory: the last value and its course."""
 
     DEFAULT_CSS = """
     Gauges { grid-size: 1 4; grid-rows: 1fr; padding: 0 1; }
@@ -132,7 +132,10 @@ class Gauges(Grid):
         where = "RAM" if state.device in ("", "cpu") else "GPU memory"
         rate, norm, speed, held = self.query(Gauge)
         rate.show("learning rate", _last(steps, "learning_rate", "{:.1e}"), [each.learning_rate for each in steps])
-        norm.show("gradient norm", _last(steps, "grad_norm", "{:.3g}"), [each.grad_norm for each in steps])
+        if any(each.kl for each in steps):
+            norm.show("KL to the base", _last(steps, "kl", "{:.2g}"), [each.kl for each in steps])
+        else:
+            norm.show("gradient norm", _last(steps, "grad_norm", "{:.3g}"), [each.grad_norm for each in steps])
         speed.show("tokens/s", _last(steps, "tokens_per_second", "{:,.0f}"), [each.tokens_per_second for each in steps])
         held.show(where, memory(steps[-1].memory) if steps else "–", [float(each.memory) for each in steps])
 
@@ -245,7 +248,8 @@ def log_of(state: RunState) -> Content:
     if state.created is not None and state.created.selection and (selected := str(state.created.selection)):
         lines.append(render.text(f"selected: {render.line(selected, 300)}"))
     if (plan := state.plan) is not None:
-        said = f"at most {many(plan.steps, 'step')} · {plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
+        rule = "until all replies are reproduced, " if plan.until_reproduced else ""
+        said = f"{rule}at most {many(plan.steps, 'step')} · {plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
         lines.append(Content(said))
         lines += [render.text(f"left out: {render.line(each, 300)}", "$text-warning") for each in plan.left_out]
     lines += [render.text(f"! {render.line(each, 400)}", "$text-warning") for each in state.warnings]
@@ -291,10 +295,11 @@ def _done(state: RunState) -> int:
 
 
 def _progress(state: RunState, done: int, total: int) -> str:
-    steps = f"step {done}/{total}" if total else ""
+    most = "at most " if state.plan and state.plan.until_reproduced else ""
+    steps = f"step {done} of {most}{total}" if most else f"step {done}/{total}" if total else ""
     if state.over:
         return " · ".join(part for part in (state.phase, steps) if part)
-    eta = f"{clock(state.steps[-1].eta)} left" if state.steps else ""
+    eta = progress.reproduced(state) or (f"{clock(state.steps[-1].eta)} left" if state.steps else "")
     stage = render.line(state.stage, 60) or ("waiting for a worker" if state.phase == "prepared" else "starting")
     return " · ".join(part for part in (stage, steps, eta) if part)
 
