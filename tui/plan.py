@@ -48,7 +48,7 @@ def plan_of(
         # The account has their numbers; of these there is more to say.
         if each.details and (preview.new or str(each) not in preview.nothing):
             lines.append(_hinted(str(each), hints.get(each.why, ""), "yellow" if each.why == "unfit" else ""))
-    if preview.replayed < preview.trained:
+    if preview.new and preview.replayed < preview.trained:
         lines.append(Line(f"{preview.replayed:,} of the {preview.trained:,} earlier replies are mixed in.", "dim"))
     if preview.warning:
         lines.append(_hinted(preview.warning, hints.get("warning", ""), "yellow"))

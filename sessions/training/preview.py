@@ -57,11 +57,14 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much a run reads: rows, the characters in all of them and in the longest, replies within chats."""
+    """How much a run reads: `rows`, of them `replayed` ones; the characters in all of them, in the longest, and in
+    the new replies (`trained`); new replies `inner` to a chat."""
 
     rows: int = 0
+    replayed: int = 0
     characters: int = 0
     longest: int = 0
+    trained: int = 0
     inner: int = 0
 
 
@@ -159,8 +162,10 @@ def preview_of(parent: str, chosen: Chosen, taken: Taken, unfit: Sequence[tuple[
 def size_of(rows: Iterable[Row]) -> Size:
     """How much there is to read in the rows of a snapshot."""
     rows = tuple(rows)
+    new = [row for row in rows if not row.replay]
     sizes = [sum(len(said.content) for said in row.dialog) for row in rows]
-    return Size(len(rows), sum(sizes), max(sizes, default=0), variants.count(rows))
+    trained = sum(len(said.content) for row in new for said in row.dialog if said.role == "assistant" and said.kept)
+    return Size(len(rows), len(rows) - len(new), sum(sizes), max(sizes, default=0), trained, variants.count(new))
 
 
 def counted(replies: int) -> str:

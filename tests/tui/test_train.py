@@ -402,6 +402,20 @@ async def test_the_outcome_shows_the_gate_and_what_changed(tmp_path: Path) -> No
         await it.until(lambda: "reply     Ottoline repairs it." in it.shown())
 
 
+async def test_a_run_that_stops_when_all_is_reproduced_says_how_much_is(tmp_path: Path) -> None:
+    paths = paths_in(tmp_path)
+    worlds.fill_corpus(paths, 6)
+    async with driven(tmp_path, size=(120, 40)) as it:
+        await open_train(it)
+        folder = worlds.run_folder(paths, RUN)
+        worlds.take_up(folder, until_reproduced=True)
+        worlds.step(folder, 1, kl=0.01, reproduced=3)
+        worlds.step(folder, 2, kl=0.034, reproduced=9)
+        it.app.bridge.follow(RUN)
+        await it.until(lambda: face(it) == "run" and "step 2 of at most 40 · 9 of 14 reproduced" in it.shown())
+        await it.until(lambda: "KL to the base 0.034" in it.shown() and "until all replies are" in it.shown())
+
+
 async def test_a_run_without_a_gate_has_scores(tmp_path: Path) -> None:
     paths = paths_in(tmp_path)
     worlds.fill_corpus(paths, 6)

@@ -126,7 +126,7 @@ def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
     return folder
 
 
-def take_up(folder: Path, steps: int = 40) -> None:
+def take_up(folder: Path, steps: int = 40, *, until_reproduced: bool = False) -> None:
     """A worker (this process) has begun and knows its plan."""
     events.append(folder, events.WorkerStarted(pid=os.getpid(), device="cpu", base_from="shared with the chat"))
     plan = events.Planned(
@@ -137,13 +137,14 @@ def take_up(folder: Path, steps: int = 40) -> None:
         tokens=2310,
         trained_tokens=1204,
         batch=4,
+        until_reproduced=until_reproduced,
         left_out=("'[/INST] x': The user message holds [/INST].",),
     )
     events.append(folder, plan)
     events.append(folder, events.Stage(name="Training"))
 
 
-def step(folder: Path, number: int, steps: int = 40) -> None:
+def step(folder: Path, number: int, steps: int = 40, **more: float) -> None:
     """One step of a loss that falls; every fourth is evaluated."""
     loss = 2.4 * math.exp(-number / 12) + 0.1 * math.sin(number * 1.7) ** 2
     done = events.Stepped(
@@ -156,6 +157,7 @@ def step(folder: Path, number: int, steps: int = 40) -> None:
         tokens_per_second=400 + 20 * math.sin(number),
         eta=(steps - number) * 0.8,
         memory=800 << 20,
+        **more,  # type: ignore[arg-type]
     )
     events.append(folder, done)
     if number % 4 == 0:
