@@ -22,7 +22,7 @@ from sessions.training.recipe import Recipe
 from tui.plan import Change, value_text
 from tui.widgets.field_select import FieldSelect
 
-FIRST = tuple(name for name in ("hold",) if name in Recipe.__struct_fields__)
+FIRST = ("hold",)
 """What a person sets; all else is folded away."""
 CUSTOM = "changed"
 NAMED = "guanaco holds the values of the Llama 2 QLoRA tutorials."
