@@ -20,8 +20,8 @@ SURE = 0.8
 """The learning rate begins to decay when the least likely token of each reply has at least this probability."""
 UNSURE_SHARE = 0.75
 """Of the rows of a step, the share that is taken from those that are not reproduced yet."""
-SKIPPED_SHARE = 0.5
-"""Of the times that a reproduced row is chosen, the share in which two of its rewordings are trained instead."""
+SKIPPED_SHARE = 0.7
+"""Of the times that a well-known row is chosen, the share in which two of its rewordings are trained instead."""
 Item = TypeVar("Item")
 
 
@@ -93,7 +93,7 @@ class Mixture:
         chosen = self._chosen(self.new, count, random) if self.by_need else _turn(self.new, count, step, self.seed)
         for index in chosen:
             lesson = self.lessons[index]
-            known = self.least.get(index, 0.0) >= REPRODUCED and random.random() < SKIPPED_SHARE
+            known = self.least.get(index, 0.0) >= SURE and random.random() < SKIPPED_SHARE
             if known and len(lesson.rewordings) > 1:
                 rows += random.sample(lesson.rewordings, 2)
                 continue

@@ -19,6 +19,7 @@ from corpora.store import Store
 from sessions.engine.base import LoadedBase, best_device, load_base
 from sessions.engine.share import open_shared
 from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
+from sessions.models import hub_name
 from sessions.paths import Paths
 from sessions.protocol import BASE
 from sessions.registry import Registry
@@ -187,7 +188,7 @@ class Session:
                 self.tell(Warned(text=f"{self.created.parent} was trained on another build of {lineage.base_model}."))
         if base.device.type == "cpu":
             dense.keep_dense(base.model, psutil.virtual_memory().available)
-        model, notes = adapting.attach(base.model, self.recipe, base.info.name, parent)
+        model, notes = adapting.attach(base.model, self.recipe, hub_name(base.info.name), parent)
         for note in notes:
             self.tell(Warned(text=note))
         return model
