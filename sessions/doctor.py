@@ -84,7 +84,7 @@ def _command(_: Subject) -> Iterator[Finding]:
             "command",
             "note",
             f"{installed()} is not on PATH",
-            f"{line}  (also in ~/.bashrc, to keep it); until then type {command()}",
+            f"{line}  (in this shell, or in ~/.bashrc)",
         )
     else:
         yield Finding("command", "good", f"`{command()}` is on PATH ({installed()})")

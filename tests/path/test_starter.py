@@ -22,7 +22,7 @@ def test_it_opens_unasked_and_answers(home: Home, starter_model: Path) -> None:
     link_starter(home.paths.cache, starter_model)
     with home.open() as terminal:
         terminal.wait("SmolLM2-135M-Instruct")
-        terminal.wait(lambda text: "smollm2" in text.splitlines()[0], 60)
+        terminal.wait(lambda text: "smollm2" in text.splitlines()[0], 200)
         terminal.press("/set temperature 0", "enter")
         terminal.wait("greedy")
         ask(terminal, QUESTION)
