@@ -71,7 +71,11 @@ def save_pinned(corpus: Path, digest: str, model: str, result: Result, tests: Se
 
 
 def _lineage(result: Result, created: RunCreated) -> Lineage:
-    progress, held_out = result.trainer.progress, result.material.held_out
+    progress = result.trainer.progress
+    rows: dict[str, Row] = {}
+    for row in result.rows:  # a row's own dialog comes before exchanges from within it
+        rows.setdefault(row.key, row)
+    seen = [*rows.values(), *(row for row, _ in result.material.held_out)]
     return Lineage(
         adapter=created.adapter,
         version=0,
@@ -81,8 +85,8 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         run=created.run,
         snapshot=created.snapshot,
         selection=created.selection,
-        rows=len({reply for row in result.rows for reply in row.exchange_ids}) or len(result.rows),
-        seen=tuple(sorted({row.key for row in result.rows} | {row.key for row, _ in held_out})),
+        rows=sum(row.replies for row in rows.values()),
+        seen=tuple(sorted({key for row in seen for key in row.reply_keys})),
         loss=progress.loss,
         held_out=next((score.new for score in result.scores if score.subset == "held_out"), None),
         scores=tuple(result.scores),
