@@ -1,14 +1,21 @@
-# make run: set up and open the app. make test: set up and run every check. Both work from nothing.
+# make run: set up and open the app (MODEL=NAME opens that model). make test: set up and run every check.
+# Both work from nothing.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+STARTER := $(VENV)/.starter
+PROGRAM := $(abspath $(BIN))/llama-tui
+MODEL ?=
 ARGS ?=
 
-.PHONY: run test lint types contract tests faults benchmarks shots demo-model format clean
+.PHONY: run test lint types contract tests faults benchmarks benchmarks-learning shots demo-model format clean
 
-run: $(READY)
-	@$(BIN)/llama-tui $(ARGS)
+run: $(READY) $(if $(MODEL),,$(STARTER))
+	@echo 'The command is $(PROGRAM)'
+	@test "$$(command -v llama-tui)" = '$(PROGRAM)' || \
+	  printf '%s\n' 'To type it as llama-tui, in this shell or in ~/.bashrc:' '  export PATH="$(abspath $(BIN)):$$PATH"'
+	@'$(PROGRAM)' $(if $(MODEL),--model '$(MODEL)') $(ARGS)
 
 test: lint types contract tests
 
@@ -34,6 +41,10 @@ benchmarks: $(READY)
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_terminal
 
+# What learning keeps and breaks, on the starter model and the demo model: the table in the README. Takes hours.
+benchmarks-learning: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_learning --all --json tests/benchmarks/figures/learning.json
+
 # The pictures in the README.
 shots: $(READY)
 	$(BIN)/python -m tests.tui.shots docs/screens chat training compare corpus adapters --size 120x40
@@ -47,6 +58,11 @@ format: $(READY)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Once; where it cannot be downloaded, that is one line, and the demo model opens.
+$(STARTER): | $(READY)
+	@'$(PROGRAM)' models get smollm2 --optional
+	@touch $(STARTER)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,38 +1,55 @@
-"""Kept exchanges → snapshot → examples, held-out split, replay. Torch-free.
+"""Kept replies → snapshot → examples, held-out split, replay. Torch-free.
 
-A snapshot fixes what a run trains on: one JSON object a line, hashed.
+A snapshot fixes what a run trains on: one JSON object a line, hashed. The unit of every count is a kept
+reply: a row is a dialog that trains one or more of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from corpora.dialog import Example, Message
+from corpora.dialog import Example, Exchange, Message, answered, dialog_of
 from corpora.errors import CorpusError, DialogError
 from corpora.files import written_whole
 from corpora.llama2 import encode_examples, fit_example
-from corpora.store import Store
+from corpora.selection import rank
+from corpora.store import Branch, Store
 from corpora.store.rows import clean
 from corpora.store.values import folded
 from corpora.tokens import Tokenizer
 
 BATCH = 500
+MAX_REPLAY = 2000
+"""Replies of earlier runs that a snapshot contains at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A dialog to train on. `key` is a hash of its content; `replay` marks one that was taught before."""
+    """A dialog to train on: its replies with `kept` are trained, the others are context.
+
+    `key` is a hash of its content. `exchange_ids` are those of the kept replies in their order, then those
+    of equal replies elsewhere. `replay` marks a row whose replies were trained in an earlier run.
+    """
 
     key: str
     dialog: tuple[Message, ...]
     exchange_ids: tuple[int, ...] = ()
     replay: bool = False
+
+    @property
+    def replies(self) -> int:
+        """How many replies it trains."""
+        return sum(said.role == "assistant" and said.kept for said in self.dialog)
+
+    @property
+    def reply_keys(self) -> tuple[str, ...]:
+        """The keys of the replies that it trains, as a lineage's `seen` remembers them."""
+        return tuple(key for _, key in _reply_keys(self.dialog))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +59,19 @@ class Snapshot:
     rows: tuple[Row, ...]
     sha256: str
 
-    @property
-    def new(self) -> int:
-        """Rows that were never taught to the parent."""
-        return sum(not row.replay for row in self.rows)
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The rows for a snapshot, and what became of the other selected replies.
+
+    `trained` counts all replies of earlier runs, of which the rows contain MAX_REPLAY at most; `duplicates`
+    those that are equal to another one, with all that was said before.
+    """
+
+    rows: tuple[Row, ...]
+    trained: int
+    duplicates: int
+    unreadable: int
 
 
 def row_key(dialog: Iterable[Message]) -> str:
@@ -54,24 +80,100 @@ def row_key(dialog: Iterable[Message]) -> str:
     return hashlib.sha256(json.dumps(content).encode("ascii")).hexdigest()[:32]
 
 
-def kept_rows(store: Store) -> tuple[Row, ...]:
-    """All kept dialogs, each content once, in the order of the store."""
-    found: dict[str, Row] = {}
-    for ids, dialog in store.kept_dialogs():
-        key = row_key(dialog)
-        before = found[key].exchange_ids if key in found else ()
-        found[key] = Row(key, dialog, (*before, *ids))
-    return tuple(found.values())
+def take_rows(
+    store: Store, wanted: Sequence[tuple[int, int]] | None = None, *, seen: Collection[str] = (), seed: int = 0
+) -> Taken:
+    """The kept replies (or those that are `wanted`, as `Chosen.wanted` gives them) as rows.
+
+    Replies whose key is in `seen` are replayed; beyond MAX_REPLAY a sample of them, chosen by `seed`. The
+    new and the replayed replies of one chat are a row each.
+    """
+    if wanted is None:
+        wanted = sorted((each.conversation_id, each.id) for each in store.kept_replies())
+    branches, duplicates = _distinct_branches(store, wanted, set(seen))
+    trained = [reply.id for branch in branches for reply in branch.replies if reply.trained]
+    again = set(trained)
+    if len(trained) > MAX_REPLAY:
+        again = set(sorted(trained, key=lambda exchange_id: rank(seed, exchange_id))[:MAX_REPLAY])
+    equal: dict[str, list[int]] = {}
+    for key, exchange_id in duplicates:
+        equal.setdefault(key, []).append(exchange_id)
+    rows = tuple(row for branch in branches for row in branch.rows(again, equal))
+    read = sum(len(branch.replies) for branch in branches) + len(duplicates)
+    return Taken(rows, len(trained), len(duplicates), len(wanted) - read)
 
 
-def take_snapshot(store: Store, *, seen: Collection[str] = (), replay: float = 1.0, seed: int = 0) -> Snapshot:
-    """Kept dialogs: those whose key is not in `seen` as new, and `replay` × as many of the seen ones."""
-    rows, known = kept_rows(store), set(seen)
-    old = [row.key for row in rows if row.key in known]
-    wanted = min(len(old), round(replay * (len(rows) - len(old))))
-    again = set(random.Random(seed).sample(old, wanted))
-    return snapshot_of(
-        replace(row, replay=row.key in known) for row in rows if row.key not in known or row.key in again
+class _Reply(NamedTuple):
+    """A kept reply: its place among the messages of its branch, its key, its exchange."""
+
+    place: int
+    key: str
+    id: int
+    trained: bool
+
+
+class _Branch(NamedTuple):
+    """A dialog with those of its kept replies that no other branch trains."""
+
+    dialog: tuple[Message, ...]
+    replies: tuple[_Reply, ...]
+
+    def rows(self, again: set[int], equal: dict[str, list[int]]) -> Iterator[Row]:
+        """A row for the replies to train again, and one for the new ones."""
+        for replay in (True, False):
+            mine = [each for each in self.replies if each.trained is replay and (not replay or each.id in again)]
+            if mine:
+                dialog = _keeping(self.dialog, {each.place for each in mine})
+                others = [other for each in mine for other in equal.get(each.key, ())]
+                # Where every reply is kept, the key of the last one is the row's.
+                key = mine[-1].key if all(said.kept for said in dialog) else row_key(dialog)
+                yield Row(key, dialog, (*(each.id for each in mine), *others), replay)
+
+
+def _distinct_branches(
+    store: Store, wanted: Sequence[tuple[int, int]], seen: set[str]
+) -> tuple[list[_Branch], list[tuple[str, int]]]:
+    """The branches that end with wanted replies, and the replies that repeat one of them as (key, id)."""
+    found: list[_Branch] = []
+    known: set[str] = set()
+    duplicates: list[tuple[str, int]] = []
+    for branch in store.branches_to(wanted):
+        dialog = dialog_of(branch.exchanges, branch.wanted)
+        replies = []
+        for exchange_id, (place, key) in zip(_ids(branch), _reply_keys(dialog), strict=True):
+            if key in known:
+                duplicates.append((key, exchange_id))
+                continue
+            known.add(key)
+            replies.append(_Reply(place, key, exchange_id, key in seen))
+        if replies:
+            found.append(_Branch(dialog, tuple(replies)))
+    return found, duplicates
+
+
+def _ids(branch: Branch) -> Iterator[int]:
+    """The ids of the wanted exchanges in the order of their replies in `dialog_of`."""
+    said: tuple[Exchange, ...] = (*answered(branch.exchanges[:-1]), *branch.exchanges[-1:])
+    return (each.id for each in said if each.id in branch.wanted)
+
+
+def _reply_keys(dialog: Sequence[Message]) -> Iterator[tuple[int, str]]:
+    """(place, key) of each kept reply: a hash of all that is said up to it, whatever else is trained."""
+    digest, separator = hashlib.sha256(b"["), b""
+    for place, said in enumerate(dialog):
+        digest.update(separator + json.dumps([said.role, clean(said.content), True]).encode("ascii"))
+        separator = b", "
+        if said.role == "assistant" and said.kept:
+            whole = digest.copy()
+            whole.update(b"]")
+            yield place, whole.hexdigest()[:32]
+
+
+def _keeping(dialog: tuple[Message, ...], places: set[int]) -> tuple[Message, ...]:
+    """The dialog up to the last of these replies; of all replies only they are kept."""
+    return tuple(
+        said if said.role != "assistant" or said.kept == (place in places) else replace(said, kept=place in places)
+        for place, said in enumerate(dialog[: max(places) + 1])
     )
 
 
@@ -106,7 +208,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Read back; raises CorpusError where the content does not give the hash in the file's last line."""
+    """Read a snapshot; raises CorpusError where the content does not give the hash in the file's last line."""
     try:
         *lines, last = path.read_bytes().splitlines(keepends=True)
         told = json.loads(last)["sha256"]
@@ -124,6 +226,7 @@ def read_snapshot(path: Path) -> Snapshot:
 class Encoded:
     """Examples in the order of their rows, rows left out with the reason, and rows that lost exchanges.
 
+    A row that is too long comes as several, each with the replies that its example trains as `kept`.
     `shortened` says how many of the oldest exchanges of a row did not fit.
     """
 
@@ -133,20 +236,27 @@ class Encoded:
 
 
 def encode_rows(rows: tuple[Row, ...], tokenizer: Tokenizer, max_length: int) -> Encoded:
-    """Encode in batches. A row that is too long loses whole exchanges from its front (the system prompt
-    stays), never a part of a reply; one whose last exchange alone does not fit is left out, and said."""
+    """Encode in batches. From a row that is too long, whole exchanges are dropped from the front (the system
+    prompt stays), never a part of a reply; kept replies among them become an example of their own. A reply
+    whose exchange alone does not fit is left out."""
     examples: list[tuple[Row, Example]] = []
     left_out: list[tuple[Row, str]] = []
     shortened: list[tuple[Row, int]] = []
     for start in range(0, len(rows), BATCH):
         for row, example in _encoded(rows[start : start + BATCH], tokenizer):
-            fitting, dropped, reason = _fitted(row, example, tokenizer, max_length)
-            if reason:
-                left_out.append((row, reason))
-                continue
-            examples.append((row, fitting))
-            if dropped:
-                shortened.append((row, dropped))
+            if isinstance(example, DialogError):
+                left_out.append((row, example.what))
+            elif not any(example.trained):
+                left_out.append((row, "No reply in it is kept."))
+            elif len(example.ids) <= max_length:
+                examples.append((row, example))
+            else:
+                for part, fitted, dropped in _parts(row, tokenizer, max_length):
+                    if isinstance(fitted, DialogError):
+                        left_out.append((part, fitted.what))
+                    else:
+                        examples.append((part, fitted))
+                        shortened += [(part, dropped)] if dropped else []
     return Encoded(tuple(examples), tuple(left_out), tuple(shortened))
 
 
@@ -183,22 +293,27 @@ def _one(row: Row, tokenizer: Tokenizer) -> Example | DialogError:
         return error
 
 
-def _fitted(
-    row: Row, example: Example | DialogError, tokenizer: Tokenizer, max_length: int
-) -> tuple[Example, int, str]:
-    """(example, exchanges dropped, why it is left out)."""
-    if isinstance(example, DialogError):
-        return Example(), 0, example.what
-    dropped = 0
-    if len(example.ids) > max_length:
+def _parts(row: Row, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Row, Example | DialogError, int]]:
+    """A row that is too long in parts that fit, the last one first: (row, example, exchanges dropped)."""
+    head = 1 if row.dialog[0].role == "system" else 0
+    places = [place for place, said in enumerate(row.dialog) if said.role == "assistant" and said.kept]
+    while places:
+        part = _keeping(row.dialog, set(places))
         try:
-            fitted = fit_example(row.dialog, tokenizer, max_length)
+            fitted: Example | DialogError
+            found = fit_example(part, tokenizer, max_length)
+            fitted, dropped = Example(found.ids, found.trained), found.dropped_exchanges
         except DialogError as error:
-            return Example(), 0, error.what
-        example, dropped = Example(fitted.ids, fitted.trained), fitted.dropped_exchanges
-    if not any(example.trained):
-        return Example(), 0, "No reply in it is kept."
-    return example, dropped, ""
+            fitted, dropped = error, (len(part) - head) // 2 - 1
+        mine = [place for place in places if place >= head + 2 * dropped]
+        yield _with(row, _keeping(part, set(mine)), len(places) - len(mine)), fitted, dropped
+        places = places[: -len(mine)]
+
+
+def _with(row: Row, dialog: tuple[Message, ...], skipped: int) -> Row:
+    """The row with a part of its replies; `skipped` of them come before."""
+    part = replace(row, dialog=dialog)
+    return replace(part, exchange_ids=row.exchange_ids[skipped : skipped + part.replies])
 
 
 def _line(row: Row) -> bytes:

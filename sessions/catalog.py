@@ -75,6 +75,14 @@ class Identities:
         found = self.find(identity)
         return None if found is None or found.removed else found.address
 
+    def name(self, identity: str, address: str) -> str:
+        """What a version is called now that was at an address before; the address where it is not known."""
+        here = self.at(address)
+        if here is not None and here.identity == identity:
+            return here.name
+        entry = self.find(identity)
+        return address if entry is None else entry.name
+
     def addresses(self, *, removed: bool = False) -> list[tuple[str, str]]:
         """Identity and address of every version that is here; or of every removed one."""
         return [(each.identity, each.address) for each in self._entries if each.removed is removed]

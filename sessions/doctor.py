@@ -16,13 +16,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import psutil
-
 from corpora.dialog import Status
 from corpora.store import Store
 from sessions import models
+from sessions.command import command, installed, path_line
 from sessions.disks import network_kind
 from sessions.errors import LlamaTuiError
+from sessions.machine import Gpu, gpus, memory
+from sessions.models.catalog import LLAMA_7B_CHAT, LLAMA_7B_TRAIN
+from sessions.models.hub import how_to_ask
+from sessions.models.names import is_gated, open_alternatives
 from sessions.paths import APP, Paths
 from sessions.registry import Registry
 from sessions.settings import Settings
@@ -33,8 +36,6 @@ ROOM = 2 * GB
 """Bytes free below which a disk or the memory is worth a word."""
 SOCKET_LIMIT = 107
 """Bytes of a Unix socket's path that Linux takes."""
-LLAMA_7B_CHAT, LLAMA_7B_TRAIN = 5 * GB, 9 * GB
-"""GPU memory that Llama-2-7b takes in 4 bit: for chat with a full context; with a run beside it."""
 
 Judgement: TypeAlias = Literal["good", "note", "bad"]
 
@@ -47,16 +48,6 @@ class Finding:
     judgement: Judgement
     says: str
     remedy: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """One NVIDIA GPU; memory in bytes, `capability` as (major, minor)."""
-
-    name: str
-    memory: int
-    free: int
-    capability: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +76,18 @@ def _safely(check: Callable[[Subject], Iterable[Finding]], subject: Subject) -> 
 
 
 # the machine
+
+
+def _command(_: Subject) -> Iterator[Finding]:
+    if line := path_line():
+        yield Finding(
+            "command",
+            "note",
+            f"{installed()} is not on PATH",
+            f"{line}  (in this shell, or in ~/.bashrc)",
+        )
+    else:
+        yield Finding("command", "good", f"`{command()}` is on PATH ({installed()})")
 
 
 def _program(_: Subject) -> Iterator[Finding]:
@@ -120,18 +123,6 @@ def _gpu(_: Subject) -> Iterator[Finding]:
     yield from judge_gpus(found, reason, _installed("torch") or "")
 
 
-def gpus() -> tuple[list[Gpu], str]:
-    """NVIDIA GPUs that the driver knows, or none and why; asked without torch."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return [_gpu_of(handle) for handle in handles], "the driver knows none"
-    except pynvml.NVMLError as error:
-        return [], str(error)
-
-
 def judge_gpus(found: list[Gpu], reason: str, torch_version: str) -> Iterator[Finding]:
     """What the GPUs are good for, and whether torch was built for them."""
     if not found:
@@ -139,7 +130,7 @@ def judge_gpus(found: list[Gpu], reason: str, torch_version: str) -> Iterator[Fi
             "GPU",
             "note",
             f"no NVIDIA GPU ({reason}): models run on the CPU",
-            "The demo model and small Llamas are fine; Llama-2-7b wants an NVIDIA GPU with 6 GB or more.",
+            "The starter model and small Llamas are fine; Llama-2-7b wants an NVIDIA GPU with 6 GB or more.",
         )
     for gpu in found:
         major, minor = gpu.capability
@@ -164,19 +155,8 @@ def _gpu_judgement(gpu: Gpu, says: str) -> tuple[Judgement, str, str]:
     return "good", says, ""
 
 
-def _gpu_of(handle: object) -> Gpu:
-    import pynvml
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    name = pynvml.nvmlDeviceGetName(handle)
-    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-    return Gpu(text, int(memory.total), int(memory.free), tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)))
-
-
 def _memory(_: Subject) -> Iterator[Finding]:
-    memory = psutil.virtual_memory()
-    limit = _group_limit()
-    total, free = min(memory.total, limit), min(memory.available, limit)
+    total, free = memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     says = f"{_gb(total)}, {_gb(free)} available; {cores} CPU cores"
     if free < ROOM:
@@ -205,42 +185,42 @@ def _disk(subject: Subject) -> Iterator[Finding]:
 
 
 def _model(subject: Subject) -> Iterator[Finding]:
+    where = models.on_disk(subject.model)
     if subject.model == models.DEMO:
-        yield Finding("model", "note", *_about_demo())
-        return
-    where = _folder_of(subject.model)
-    if where is None:
-        remedy = (
-            f"The first chat downloads it; ask for access at https://huggingface.co/{models.hub_name(subject.model)}"
-        )
-        yield Finding(
-            "model", "note", f"{subject.model} is not on this disk", f"{remedy} and `hf auth login` if it is gated."
-        )
+        says = "the demo model: 4.5 M parameters, shows how the program works and knows little else"
+        yield Finding("model", "note", says, _better_models())
+    elif where is None:
+        models.refuse_unknown(subject.model)
+        yield Finding("model", "note", f"{subject.model} is not on this disk", _how_to_get(subject.model))
+    elif subject.model == models.STARTER:
+        says = f"the starter model, SmolLM2-135M-Instruct, in {where}"
+        yield Finding("model", "good", says, f"`{command('models', 'list')}` shows larger ones.")
     else:
         yield Finding("model", "good", f"{subject.model} in {where}")
 
 
-def _about_demo() -> tuple[str, str]:
-    real = models.cached(models.LLAMA_2_CHAT)
-    if real is not None:
-        return "the demo model", f"Llama-2-7b-chat is on this disk: `llama-tui --model {models.LLAMA_2_CHAT}` opens it."
-    token = "" if _has_token() else ", log in with `hf auth login`"
+def _how_to_get(model: str) -> str:
+    name = models.hub_name(model)
+    get = f"`{command('models', 'get', model)}` downloads it, and so does the first chat."
+    return f"{how_to_ask(name) if is_gated(name) else get} {open_alternatives(model)}"
+
+
+def _better_models() -> str:
+    """Return the command for a better model than the demo: one on this disk, else one to download."""
+    here = [name for name in (models.LLAMA_2_CHAT, models.OPEN_CHAT, models.STARTER) if models.on_disk(name)]
+    if here:
+        return f"`{command('--model', here[0])}` opens {here[0]}, which is on this disk."
     return (
-        "the demo model (small, and honest about it); Llama-2-7b-chat is not on this disk",
-        f"For the real one ask for access at https://huggingface.co/{models.LLAMA_2_CHAT}{token}, "
-        "then `llama-tui --model 7b-chat`.",
+        f"`{command('models', 'get', models.STARTER)}` downloads the starter model, a real one (93 MB); "
+        f"`{command('models', 'list')}` shows all."
     )
 
 
-def _folder_of(model: str) -> Path | None:
-    folder = Path(model).expanduser()
-    return folder if folder.is_dir() else models.cached(models.hub_name(model))
-
-
 def _checkpoints(subject: Subject) -> Iterator[Finding]:
-    files = [path for path in subject.paths.cache.rglob("*") if path.is_file() and not path.is_symlink()]
+    folder = subject.paths.cache / "models"
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in files)
-    yield Finding("checkpoints", "good", f"{_gb(size)} of quantized models in {subject.paths.cache}")
+    yield Finding("checkpoints", "good", f"{_gb(size)} of quantized models in {folder}")
 
 
 def _sharing(_: Subject) -> Iterator[Finding]:
@@ -306,6 +286,7 @@ def _terminal(_: Subject) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     _program,
+    _command,
     _libraries,
     _gpu,
     _memory,
@@ -330,20 +311,6 @@ def _installed(name: str) -> str | None:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
-
-
-def _has_token() -> bool:
-    from huggingface_hub import get_token
-
-    return get_token() is not None
-
-
-def _group_limit() -> float:
-    """The memory that this control group may use, in bytes."""
-    try:
-        return float(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):
-        return float("inf")
 
 
 def _existing(path: Path) -> Path:

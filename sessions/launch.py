@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from corpora.selection import Selection
 from sessions.client import Client
 from sessions.errors import Failure
 from sessions.training import events, runs
@@ -17,13 +18,28 @@ from sessions.workspace import Workspace
 
 
 async def start_run(
-    workspace: Workspace, client: Client, *, adapter: str, recipe: Recipe, parent: str | None = None
+    workspace: Workspace,
+    client: Client,
+    *,
+    adapter: str,
+    recipe: Recipe,
+    parent: str | None = None,
+    selection: Selection | None = None,
 ) -> str:
-    """Freeze what is kept, have a worker train on it; returns the run's ID. Raises NothingToTrain, RunError."""
+    """Take a snapshot of the selected replies and have a worker train on it; returns the run's ID.
+
+    Raises NothingToTrain, RunError.
+    """
 
     def prepare() -> str:
         return runs.prepare(
-            workspace.paths, workspace.store, model=client.model, adapter=adapter, recipe=recipe, parent=parent
+            workspace.paths,
+            workspace.store,
+            model=client.model,
+            adapter=adapter,
+            recipe=recipe,
+            parent=parent,
+            selection=selection,
         )
 
     run = await asyncio.to_thread(prepare)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from corpora.selection import Selection
 from sessions.adapter_folder import card
 from sessions.errors import UNREADABLE, AdapterDamaged
 from sessions.protocol import BASE
@@ -20,7 +21,6 @@ from sessions.training.events import Scored
 from sessions.training.report import GateReport
 
 FILE = "lineage.json"
-GATE_COUNTS = "gate counts"
 ADDRESS = re.compile(r"(?P<name>[^/@]+)(?:/v|@v?)(?P<version>[1-9][0-9]{0,8})")
 """`NAME/vN`, `NAME@vN` or `NAME@N`."""
 
@@ -46,6 +46,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str = ""
     rows: int = 0
     seen: tuple[str, ...] = ()
+    selection: Selection | None = None
     method: str = ""
     rank: int = 0
     loss: float | None = None
@@ -155,7 +156,7 @@ def gate_rows(lineage: Lineage) -> list[tuple[str, str]]:
         return [("gate", lineage.checked)]
     strength = f", at {gate.strength:g} of the trained strength" if gate.strength != 1 else ""
     counts = gate.summary + (f" · KL to the base {gate.kl:.3f} (at most {gate.kl_budget:g})" if gate.kl_budget else "")
-    return [("gate", lineage.checked + strength), (GATE_COUNTS, counts), ("gate reasons", " ".join(gate.reasons))]
+    return [("gate", lineage.checked + strength), ("gate counts", counts), ("gate reasons", " ".join(gate.reasons))]
 
 
 def _figure(value: float | None) -> str:

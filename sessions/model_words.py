@@ -8,24 +8,25 @@ from pathlib import Path
 from corpora.errors import CorpusError
 from corpora.model_tokenizer import ModelTokenizer, read_tokenizer
 from sessions import models
+from sessions.command import command
 from sessions.errors import ModelNotFound, ModelUnusable
 
 
 def tokenizer_of(model: str) -> ModelTokenizer:
-    """The model's own tokenizer with its chat form. Raises ModelNotFound, ModelUnusable."""
-    local = model == models.DEMO or Path(model).expanduser().is_dir()
-    folder = models.resolve(model, lambda stage, share: None).folder if local else models.cached(models.hub_name(model))
-    if folder is None or not (folder / "tokenizer.json").is_file():
+    """Return the model's own tokenizer with its chat form. Raises ModelNotFound, ModelUnusable."""
+    found = models.located(model)
+    if found is None:
         raise ModelNotFound(
-            f"The tokenizer of {model} is not on this disk.", remedy="It comes with the model, once that is loaded."
+            f"The tokenizer of {model} is not on this disk.",
+            remedy=f"It comes with the model: `{command('models', 'get', model)}`.",
         )
     try:
-        return _read(folder, (folder / "tokenizer.json").stat().st_mtime_ns)
+        return _read(found.folder, (found.folder / "tokenizer.json").stat().st_mtime_ns)
     except CorpusError as error:
         raise ModelUnusable(error.what, remedy=error.remedy) from error
 
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, changed: int) -> ModelTokenizer:
-    """A large vocabulary takes seconds to read; `changed` tells a new file under an old name."""
+    """Read a tokenizer once, as a large one takes seconds; `changed` is the file's time, which a new file changes."""
     return read_tokenizer(folder)

@@ -17,7 +17,16 @@ import platformdirs
 from corpora.files import private_folder, whole
 from sessions.errors import HostUnreachable, UsageError
 
-__all__ = ["APP", "Paths", "checked_name", "private_folder", "private_open", "write_all", "write_atomic"]
+__all__ = [
+    "APP",
+    "Paths",
+    "cache_folder",
+    "checked_name",
+    "private_folder",
+    "private_open",
+    "write_all",
+    "write_atomic",
+]
 
 APP = "llama-tui"
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,8 +50,7 @@ class Paths:
         chosen = home or os.environ.get("LLAMA_TUI_HOME")
         folder = Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_data_dir(APP))
         config = folder if chosen else Path(platformdirs.user_config_dir(APP))
-        cache = os.environ.get("LLAMA_TUI_CACHE") or platformdirs.user_cache_dir(APP)
-        return cls(folder, Path(cache).expanduser().absolute(), config / "config.toml", _runtime())
+        return cls(folder, cache_folder(), config / "config.toml", _runtime())
 
     @property
     def corpus(self) -> Path:
@@ -53,6 +61,11 @@ class Paths:
     def adapters(self) -> Path:
         """`NAME/vN/` folders."""
         return self.home / "adapters"
+
+    @property
+    def anchors(self) -> Path:
+        """Cached replies of bases to general prompts, a folder for each base; the same for all data homes."""
+        return self.cache / "anchors"
 
     @property
     def runs(self) -> Path:
@@ -91,6 +104,11 @@ class Paths:
         """The host's socket for this home and model; short, as Unix sockets must be."""
         key = hashlib.sha256(f"{self.home.resolve()}\0{model}".encode()).hexdigest()[:16]
         return self.runtime / f"{key}.sock"
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made or downloaded again; shared by all data homes."""
+    return Path(os.environ.get("LLAMA_TUI_CACHE") or platformdirs.user_cache_dir(APP)).expanduser().absolute()
 
 
 def checked_name(name: str) -> str:

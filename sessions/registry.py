@@ -346,5 +346,6 @@ def _named(lineage: Lineage, known: Identities) -> Lineage:
     """With the name that the parent has now."""
     if lineage.parent == BASE:
         return lineage
-    entry = known.find(lineage.parent_digest) if lineage.parent_digest else None
-    return msgspec.structs.replace(lineage, parent=entry.name if entry else f"{lineage.parent} (removed)")
+    if known.find(lineage.parent_digest) is None:
+        return msgspec.structs.replace(lineage, parent=f"{lineage.parent} (removed)")
+    return msgspec.structs.replace(lineage, parent=known.name(lineage.parent_digest, lineage.parent))

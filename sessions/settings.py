@@ -24,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What a person can set for good. Each field is a key of config.toml."""
 
     model: Text = ""
-    """Model to open: `demo`, a folder, or a hub name. Empty: chosen by what the machine has."""
+    """Model to open: `smollm2`, `demo`, a folder, a .gguf file, or a hub name. Empty: the best one on this disk."""
 
     adapter: Text = "mine"
     """Name under which training publishes, and the adapter whose accepted version answers in new chats."""

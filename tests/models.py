@@ -14,6 +14,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from sessions.models.starter import FILE, SIZE
+from sessions.paths import Paths
 from sessions.registry import Lineage
 
 SPECIAL = ("<unk>", "<s>", "</s>")
@@ -174,6 +176,32 @@ def tiny_adapter(
     lineage = Lineage(adapter=folder.parent.name, version=int(folder.name[1:]), parent="base", base_model=str(base))
     (folder / "lineage.json").write_bytes(msgspec.json.encode(lineage))
     return folder
+
+
+def link_starter(cache: Path, file: Path) -> None:
+    """Put the starter model's file into a cache."""
+    folder = cache / "downloads"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / file.name).symlink_to(file)
+
+
+def put_into_hub_cache(paths: Paths, name: str, folder: Path) -> Path:
+    """A complete model in the hub's cache."""
+    place = paths.cache.parent / "hf" / "hub" / f"models--{name.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("1a2b")
+    (place / "snapshots").mkdir()
+    (place / "snapshots" / "1a2b").symlink_to(folder)
+    return place / "snapshots" / "1a2b"
+
+
+def put_starter(paths: Paths) -> Path:
+    """A file of the starter model's name and size."""
+    file = paths.cache / "downloads" / FILE
+    file.parent.mkdir(parents=True)
+    with file.open("wb") as empty:
+        empty.truncate(SIZE)
+    return file
 
 
 def _linear_shapes(config: dict[str, int]) -> dict[str, tuple[int, int]]:

@@ -248,6 +248,37 @@ class AppActions(RunActions):
         """Leave; a run goes on."""
         await self.app.leave()
 
+    # pinned tests
+
+    async def pin(self, rest: str) -> None:
+        """Pin the reply's prompt as a test, with the rule typed or proposed in a window."""
+        from sessions.pinning import parse_rule, pin, pinned_in_words, proposed_rule, typed_rule
+        from tui.widgets.rule_dialog import RuleDialog
+
+        exchange, chat = self.screen.target(), self.app.chat
+        if rest:
+            rule = parse_rule(rest)
+        else:
+            typed = typed_rule(proposed_rule(exchange.reply))
+            asked = RuleDialog("Pin this reply as a test", exchange.prompt, typed, exchange.reply)
+            chosen = await self.app.push_screen_wait(asked)
+            if chosen is None:
+                return
+            rule = chosen
+        made = await asyncio.to_thread(pin, chat.store, chat.branch, exchange, rule)
+        self.screen.say(f"{pinned_in_words(made, exchange.reply)} /tests shows all.")
+
+    async def tests(self, rest: str) -> None:
+        """Show which versions pass the pinned tests; run, remove or change tests."""
+        from sessions.pinning import edit_tests
+        from tui.screens.tests import PinnedTestsScreen
+
+        await self.app.until_open()
+        if rest not in ("", "run"):
+            self.screen.say(await asyncio.to_thread(edit_tests, self.app.chat.store, rest))
+        elif not isinstance(self.app.screen, PinnedTestsScreen):
+            await self.app.push_screen(PinnedTestsScreen(run=rest == "run"))
+
     # the status line
 
     async def kept_in_words(self) -> str:

@@ -36,6 +36,8 @@ class Actions(Protocol):
     def adapter(self, rest: str) -> Awaitable[None]: ...
     def compare(self, rest: str) -> Awaitable[None]: ...
     def vote(self, rest: str) -> Awaitable[None]: ...
+    def pin(self, rest: str) -> Awaitable[None]: ...
+    def tests(self, rest: str) -> Awaitable[None]: ...
     def corpus(self, rest: str) -> Awaitable[None]: ...
     def status(self, rest: str) -> Awaitable[None]: ...
     def help(self, rest: str) -> Awaitable[None]: ...
@@ -94,13 +96,25 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("read", "Send the text of a file as a prompt", "FILE", paths=True),
     Command("save", "Write this chat to a file", "FILE", paths=True),
-    Command("train", "Train the adapter on what is kept", "[key=value …]", aliases=("learn",)),
+    Command("train", "Train the adapter on kept replies", "[QUERY] [sample=N] [key=value …]", aliases=("learn",)),
     Command("runs", "List runs, or stop one", "[stop | cancel | resume]", choices=("stop", "cancel", "resume")),
     Command(
         "adapter", "Show adapters, or accept one: base, NAME/vN, rollback", "[NAME/vN]", choices=("base", "rollback")
     ),
     Command("compare", "Answer a prompt with the base and the adapter, side by side", "[PROMPT]"),
     Command("vote", "Vote on the last comparison", "left | right | tie | bad", choices=("left", "right", "tie", "bad")),
+    Command(
+        "pin",
+        "Pin the last prompt as a test: what every version must reply, or must not",
+        "[contains TEXT | not TEXT | regex RE]",
+        choices=("contains", "not", "regex"),
+    ),
+    Command(
+        "tests",
+        "Show which versions pass the pinned tests; run, remove or change tests",
+        "[run | remove N | change N RULE]",
+        choices=("run", "remove", "change"),
+    ),
     Command("corpus", "Count what is kept; import or export a file", "[import FILE | export FILE]", paths=True),
     Command("status", "Show model, adapter, memory, context and runs"),
     Command("help", "Explain the commands", "[COMMAND]", key="f1", aliases=("?",)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from tui import commands
 from tui.repl_chat import ChatActions
 from tui.repl_learn import LearnActions
+from tui.repl_tests import PinActions
 
 KEYS = (
     ("Enter", "send"),
@@ -20,7 +21,7 @@ KEYS = (
 )
 
 
-class ReplActions(ChatActions, LearnActions):
+class ReplActions(ChatActions, LearnActions, PinActions):
     """`tui.commands.Actions` for the line REPL."""
 
     async def take(self, line: str) -> None:

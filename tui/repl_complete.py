@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
+from corpora import queries
 from sessions.errors import LlamaTuiError
 from sessions.registry import Registry
 from sessions.training import recipe as recipes
@@ -72,4 +73,8 @@ class CommandCompleter(Completer):
             return []
 
     def _fields(self, _: str) -> Iterable[tuple[str, str]]:
-        return ((f"{name}=", about.split("\n")[0]) for name, about in recipes.documentation().items())
+        """Words of a query, then settings."""
+        yield from ((f"{key}:", about) for key, about in queries.KEYS.items())
+        yield "sample=", "at most so many replies"
+        yield "imported=yes", "imported replies too"
+        yield from ((f"{name}=", about.split("\n")[0]) for name, about in recipes.documentation().items())

@@ -6,17 +6,15 @@ Knows nothing of the chat's own commands.
 from __future__ import annotations
 
 import asyncio
-import shlex
 from pathlib import Path
 
 from corpora.dialog import Message, Vote
 from corpora.errors import UsageError
 from corpora.transfer import import_files
 from sessions.comparing import IN_TURN, Comparison, tally
-from sessions.errors import Cancelled, GateFailed
+from sessions.errors import Cancelled, GateFailed, NothingToTrain
 from sessions.launch import resume_run, start_run
 from sessions.protocol import BASE
-from sessions.training import recipe as recipes
 from sessions.training import runs
 from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
@@ -24,13 +22,15 @@ from sessions.training.runs import RunState
 from tui.glance import answers, size
 from tui.output import Output
 from tui.output_columns import streamed
+from tui.plan import plan_of
 from tui.repl_session import Session
+from tui.train_request import Asked, read_words, target_of
 from tui.verbs import progress
 from tui.verbs.corpus import SHOWN, format_of, tell_import, write_out
 from tui.verbs.following import settled, until_free
 from tui.verbs.runs import day
-from tui.verbs.train import changed_recipe
 
+HINTS = {"import": "/train imported=yes selects them."}
 VOTES = {"left": Vote.LEFT, "right": Vote.RIGHT, "tie": Vote.TIE, "bad": Vote.BOTH_BAD}
 
 
@@ -47,24 +47,44 @@ class LearnActions:
     # runs
 
     async def train(self, rest: str) -> None:
-        """Start a run; chat goes on. Where nobody sits there, wait for its end."""
-        session, settings = self.session, self.session.workspace.settings
-        recipe = changed_recipe(recipes.load("default"), shlex_words(rest))
-        found = await asyncio.to_thread(self._preview, settings.adapter, recipe)
-        if found.new_rows:
-            await until_free(session.client)
-        run = await start_run(session.workspace, session.client, adapter=settings.adapter, recipe=recipe)
+        """Show what would be trained and start a run; the chat continues. Without a terminal, wait for the end."""
+        session, adapter, parent = self.session, *self._target()
+        asked, recipe = read_words(rest)
+        found = await asyncio.to_thread(self._preview, asked, adapter, parent, recipe)
+        for text, style in plan_of(found, adapter, recipe, HINTS):
+            if found.new or text != found.nothing:
+                self.output.note(text, style)
+        if found.nothing:
+            raise NothingToTrain(found.nothing, data="No run was started.")
+        await until_free(session.client)
+        run = await start_run(
+            session.workspace,
+            session.client,
+            adapter=adapter,
+            recipe=recipe,
+            parent=parent,
+            selection=found.selection,
+        )
         session.watch.follow(run)
-        for problem in found.problems:
-            self.output.note(f"Left out: {problem}", "yellow")
-        rows = f"{found.new_rows} new and {found.replayed_rows} replayed rows, from {found.parent}"
-        self.output.note(f"Training {settings.adapter} on {rows} (run {run}); chat goes on, /runs stop ends it.")
+        self.output.note(f"Run {run} trains {adapter}; the chat continues, /runs stop ends it.")
         if not session.surface.attended:
             await self._wait(run)
 
-    def _preview(self, adapter: str, recipe: Recipe) -> Preview:
+    def _target(self) -> tuple[str, str]:
+        """The adapter that a run publishes, and the version that it continues: the one that answers."""
+        return target_of(self.session.chat.adapter, self.session.workspace.settings.adapter)
+
+    def _preview(self, asked: Asked, adapter: str, parent: str, recipe: Recipe) -> Preview:
         paths, store = self.session.workspace.paths, self.session.chat.store
-        return runs.preview(paths, store, model=self.session.client.model, adapter=adapter, recipe=recipe)
+        return runs.preview(
+            paths,
+            store,
+            model=self.session.client.model,
+            adapter=adapter,
+            recipe=recipe,
+            parent=parent,
+            selection=asked.applied(runs.selection_for(paths, adapter, parent)),
+        )
 
     async def _wait(self, run: str) -> None:
         """To the end of a run, and until the next one could start."""
@@ -109,6 +129,7 @@ class LearnActions:
             (
                 state.id,
                 state.phase,
+                f"{state.created.new_replies:,}" if state.created and state.created.new_replies else "",
                 f"{state.steps[-1].step if state.steps else 0}/{state.plan.steps if state.plan else '?'}",
                 f"{state.steps[-1].loss:.3f}" if state.steps else "",
                 state.published.adapter if state.published else "",
@@ -116,7 +137,8 @@ class LearnActions:
             )
             for state in states[:SHOWN]
         ]
-        self.output.table(("RUN", "STATE", "STEPS", "LOSS", "PUBLISHED", "WHEN"), rows, right=("STEPS", "LOSS"))
+        columns = ("RUN", "STATE", "NEW REPLIES", "STEPS", "LOSS", "PUBLISHED", "WHEN")
+        self.output.table(columns, rows, right=("NEW REPLIES", "STEPS", "LOSS"))
 
     # adapters
 
@@ -293,11 +315,3 @@ class LearnActions:
 
 def _path(name: str) -> Path:
     return Path(name).expanduser()
-
-
-def shlex_words(rest: str) -> list[str]:
-    """Words as a shell would split them. Raises UsageError."""
-    try:
-        return shlex.split(rest)
-    except ValueError as error:
-        raise UsageError(f"{rest!r} cannot be read: {error}.") from error

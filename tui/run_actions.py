@@ -10,13 +10,18 @@ import msgspec
 
 from corpora.errors import UsageError
 from sessions import launch
-from sessions.errors import SettingsError
+from sessions.errors import NothingToTrain, SettingsError
 from sessions.protocol import HostState, ModelInfo, Sampling
-from sessions.training import recipe as recipes
+from sessions.training import runs
+from sessions.training.preview import Preview, counted
+from sessions.training.recipe import Recipe
 from tui import render, stop_texts
 from tui.glance import answers, model_details, size
 from tui.messages import CorpusChanged
+from tui.plan import plan_of
+from tui.train_request import Asked, read_words, target_of
 
+HINTS = {"import": "F4 selects them.", "warning": "h on Corpus (F3) lists them."}
 VOTES = {"left": "left", "right": "right", "tie": "tie", "bad": "both_bad"}
 
 if TYPE_CHECKING:
@@ -38,13 +43,45 @@ class RunActions:
         return self.app.chat_screen
 
     async def train(self, rest: str) -> None:
-        """Start a run with the default recipe; `key=value` words change it."""
-        changes = dict(_pair(word) for word in rest.split())
-        recipe = recipes.changed(recipes.RECIPES["default"], **changes)
-        name = self.app.workspace.settings.adapter
-        run = await launch.start_run(self.app.workspace, self.app.client, adapter=name, recipe=recipe)
+        """Show what a run would train on, and start it where the person wants it."""
+        from tui.widgets.plan_dialog import PlanDialog
+
+        await self.app.until_open()
+        asked, recipe = read_words(rest)
+        adapter, parent = target_of(self.app.adapter, self.app.workspace.settings.adapter)
+        self.screen.say("Counting kept replies…", lasting=True)
+        try:
+            found = await asyncio.to_thread(self._preview, asked, adapter, parent, recipe)
+        finally:
+            self.screen.say("")
+        if found.nothing:
+            raise NothingToTrain(
+                found.nothing, data="No run was started.", remedy="f4 shows all kept replies and how to select them."
+            )
+        if not await self.app.push_screen_wait(PlanDialog(plan_of(found, adapter, recipe, HINTS))):
+            return
+        run = await launch.start_run(
+            self.app.workspace,
+            self.app.client,
+            adapter=adapter,
+            recipe=recipe,
+            parent=parent,
+            selection=found.selection,
+        )
         self.app.bridge.follow(run)
-        self.screen.say(f"Training {name}; chat goes on. f4 shows the run.")
+        self.screen.say(f"Training {adapter} on {counted(found.new)}; the chat continues. f4 shows the run.")
+
+    def _preview(self, asked: Asked, adapter: str, parent: str, recipe: Recipe) -> Preview:
+        workspace = self.app.workspace
+        return runs.preview(
+            workspace.paths,
+            workspace.store,
+            model=self.app.model_name,
+            adapter=adapter,
+            recipe=recipe,
+            parent=parent,
+            selection=asked.applied(runs.selection_for(workspace.paths, adapter, parent)),
+        )
 
     async def runs(self, rest: str) -> None:
         """Stop, cancel or resume the last run; else go and see."""
@@ -59,8 +96,6 @@ class RunActions:
             await self.app.switch_mode("train")
 
     async def _resume(self) -> None:
-        from sessions.training import runs
-
         states = await asyncio.to_thread(runs.states, self.app.workspace.paths)
         run = next((state for state in states if state.resumable and not state.alive), None)
         if run is None:
@@ -192,13 +227,6 @@ def _read(name: str, value: str) -> Any:
     if name == "stop":
         return stop_texts.read(value)
     return None if name == "seed" and value in ("", "none") else msgspec.json.decode(value or "null")
-
-
-def _pair(word: str) -> tuple[str, str]:
-    key, equals, value = word.partition("=")
-    if not equals:
-        raise UsageError(f"{render.line(word, 40)} is no key=value.", remedy="For example: /train epochs=5 rank=8")
-    return key, value
 
 
 def _engine(model: ModelInfo) -> list[str]:

@@ -1,4 +1,4 @@
-"""corpus.db: conversations, exchanges, verdicts, preferences. The only package with SQL statements.
+"""corpus.db: conversations, exchanges, verdicts, preferences, pinned tests. The only package with SQL statements.
 
 SQLite with a rollback journal and synchronous=FULL; what a method has returned from is on disk. Safe to call
 from several threads, and from several processes at once. Independent of tokens, models and screens.
@@ -12,6 +12,7 @@ from corpora.store.browsing import ORDERS, BrowsingPart
 from corpora.store.caring import CaringPart
 from corpora.store.curating import CuratingPart
 from corpora.store.importing import ImportingPart
+from corpora.store.pinned import PinnedPart
 from corpora.store.values import (
     KEPT,
     Bar,
@@ -20,6 +21,7 @@ from corpora.store.values import (
     Filter,
     ImportedDialog,
     ImportedTurn,
+    KeptReply,
     PairFilter,
     Stats,
     content_key,
@@ -36,6 +38,7 @@ __all__ = [
     "Filter",
     "ImportedDialog",
     "ImportedTurn",
+    "KeptReply",
     "PairFilter",
     "Stats",
     "Store",
@@ -44,7 +47,7 @@ __all__ = [
 ]
 
 
-class Store(ImportingPart, CuratingPart, BrowsingPart, CaringPart):
+class Store(ImportingPart, CuratingPart, BrowsingPart, CaringPart, PinnedPart):
     """One connection to corpus.db, guarded by a lock."""
 
     @cached_property

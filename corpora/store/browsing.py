@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from corpora.dialog import Exchange, Status
 from corpora.errors import UsageError
 from corpora.store.matching import condition_of
 from corpora.store.planning import PlanningPart
+from corpora.store.rows import readable_kept
 from corpora.store.searching import words_of
-from corpora.store.values import Bar, Filter, Stats
+from corpora.store.values import Bar, Filter, KeptReply, Stats
 from corpora.store.versions import name_of
 
 ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
 DAY = 86_400.0
+AT_ONCE = 500
 _LEARNED = (
     f"SELECT {name_of('adapter')}, count(*) FROM (SELECT trained.adapter, trained.at FROM trained JOIN exchanges"
     " ON id = exchange_id WHERE at >= edited) GROUP BY adapter ORDER BY max(at) DESC"
 )
+_KEPT = (
+    "SELECT id, conversation_id, source, created, finish = 'imported' AND edited = created, tags FROM exchanges"
+    " WHERE status = 'kept' ORDER BY id"
+)
+_TITLES = "SELECT id, title FROM conversations WHERE id IN ({})"
 _SEEN = "SELECT DISTINCT exchange_id FROM trained JOIN exchanges ON id = exchange_id WHERE at >= edited"
 
 
@@ -61,6 +68,18 @@ class BrowsingPart(PlanningPart):
         """The ids of all matches, the oldest first."""
         condition, values = self._condition(where)
         return [row[0] for row in self._read(f"SELECT id FROM exchanges WHERE {condition} ORDER BY id", values)]
+
+    def kept_replies(self) -> tuple[KeptReply, ...]:
+        """All kept replies without their texts, the oldest first."""
+        return tuple(readable_kept(self._read(_KEPT)))
+
+    def titles(self, conversation_ids: Sequence[int]) -> dict[int, str]:
+        """The titles of conversations by their ids."""
+        found: dict[int, str] = {}
+        for start in range(0, len(conversation_ids), AT_ONCE):
+            some = conversation_ids[start : start + AT_ONCE]
+            found.update(self._read(_TITLES.format(", ".join("?" * len(some))), some))
+        return found
 
     def stats(self) -> Stats:
         """Counts over everything."""

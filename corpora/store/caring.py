@@ -9,17 +9,28 @@ from typing import Any
 
 from corpora.errors import StoreError
 from corpora.store.connection import Connection, backup_path, in_words
-from corpora.store.rows import EXCHANGE, PREFERENCE, VERDICT, exchange_of, preference_of, verdict_of
+from corpora.store.rows import (
+    EXCHANGE,
+    PINNED_TEST,
+    PREFERENCE,
+    VERDICT,
+    exchange_of,
+    pinned_test_of,
+    preference_of,
+    verdict_of,
+)
 
 _READERS = (
     ("exchanges", EXCHANGE, exchange_of),
     ("verdicts", VERDICT, verdict_of),
     ("preferences", PREFERENCE, preference_of),
+    ("pinned_tests", PINNED_TEST, pinned_test_of),
 )
 _TEXTS = {
     "exchanges": ("prompt", "reply", "system", "original", "note"),
     "verdicts": ("left_reply", "right_reply"),
     "preferences": ("chosen", "rejected"),
+    "pinned_tests": ("dialog", "text"),
 }
 SLICE = 2000
 

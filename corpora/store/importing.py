@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
-from corpora.dialog import Exchange, Message, Status, dialog_of
+from corpora.dialog import Exchange, Status
 from corpora.scripts import script_of
 from corpora.store.chat import ChatPart, title_of
 from corpora.store.connection import in_words
@@ -75,7 +75,10 @@ class ImportingPart(ChatPart):
         """
         condition, values = condition_of(where)
         wanted = self._read(f"SELECT conversation_id, id FROM exchanges WHERE {condition}", values)
-        wanted.sort()
+        yield from self.branches_to(sorted(wanted))
+
+    def branches_to(self, wanted: Sequence[tuple[int, int]]) -> Iterator[Branch]:
+        """The same for exchanges given as (conversation id, exchange id), sorted."""
         start = 0
         while start < len(wanted):
             last = wanted[min(start + AT_ONCE, len(wanted)) - 1][0]
@@ -98,15 +101,6 @@ class ImportingPart(ChatPart):
         for exchange in self.exchanges([row[0] for row in rows]):
             trees.setdefault(exchange.conversation_id, {})[exchange.id] = exchange
         return trees.values()
-
-    def kept_dialogs(self) -> Iterable[tuple[tuple[int, ...], tuple[Message, ...]]]:
-        """Every kept reply once, as dialogs: (ids of the kept exchanges in it, messages).
-
-        A dialog is a branch from its first exchange to its last kept one; replies in it that are not kept,
-        or that another dialog already trains, have `kept=False`.
-        """
-        for branch in self.branches():
-            yield tuple(sorted(branch.wanted)), dialog_of(branch.exchanges, branch.wanted)
 
     def mark_trained(
         self, exchange_ids: Sequence[int], version: str, at: float | None = None, *, address: str = ""

@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from corpora.dialog import Conversation, Exchange, Finish, Message, Preference, Status, Verdict, Vote
+from corpora.pinned import Kind, PinnedTest, Rule
+from corpora.store.values import KeptReply
 from corpora.store.versions import name_of
 
 EXCHANGE = (
@@ -19,6 +21,7 @@ VERDICT = (
     " left_adapter, right_adapter"
 )
 PREFERENCE = "id, dialog, chosen, rejected, source, exchange_id, created"
+PINNED_TEST = "id, dialog, kind, text, created"
 
 
 def exchange_of(row: Any) -> Exchange:
@@ -54,6 +57,18 @@ def readable(rows: list[Any]) -> list[Exchange]:
     for row in rows:
         try:
             found.append(exchange_of(row))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def readable_kept(rows: list[Any]) -> list[KeptReply]:
+    """Those of the rows (id, conversation, source, created, imported, tags) that can be read."""
+    found = []
+    for row in rows:
+        try:
+            tags = tuple(map(str, json.loads(row[5]))) if row[5] != "[]" else ()
+            found.append(KeptReply(row[0], row[1], str(row[2]), float(row[3]), bool(row[4]), tags))
         except (ValueError, TypeError):
             continue
     return found
@@ -96,6 +111,15 @@ def preference_of(row: Any) -> Preference:
     """Out of PREFERENCE."""
     row_id, dialog, chosen, rejected, source, exchange_id, created = row
     return Preference(dialog_of(dialog), chosen, rejected, source, exchange_id, row_id, created)
+
+
+def pinned_test_of(row: Any) -> PinnedTest:
+    """Out of PINNED_TEST. Raises ValueError for a damaged row."""
+    row_id, dialog, kind, text, created = row
+    said = dialog_of(dialog)
+    if not said:
+        raise ValueError("its dialog is empty")
+    return PinnedTest(said, Rule(Kind(kind), text), row_id, created)
 
 
 def dialog_json(dialog: tuple[Message, ...]) -> str:

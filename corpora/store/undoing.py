@@ -17,6 +17,8 @@ _COLUMNS = {
     "preferences": frozenset(_PAIR.split()),
     "corrections": frozenset(("id", "exchange_id", "reply", "created")),
     "verdicts": frozenset(_VERDICT.split()),
+    "pinned_tests": frozenset(("id", "key", "dialog", "kind", "text", "created")),
+    "pinned_results": frozenset(("id", "test_id", "digest", "model", "passed", "reply", "created")),
 }
 
 

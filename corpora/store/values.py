@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from corpora.dialog import Exchange, Status
 
@@ -62,6 +63,17 @@ class Stats:
     verdicts: int
     trained: int
     conversations: int
+
+
+class KeptReply(NamedTuple):
+    """A kept reply without its texts. `imported`: it came from a file and was not changed since."""
+
+    id: int
+    conversation_id: int
+    source: str
+    created: float
+    imported: bool
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

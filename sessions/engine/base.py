@@ -100,9 +100,7 @@ def load_base(
     config = skeleton.read_config(found.folder)
     words = read_words(found.folder, config)
     empty = skeleton.build(config, settings.quantization, dtype)
-    fill = partial(
-        source.quantize_into, folder=found.folder, model=empty, dtype=dtype, device=device, progress=progress
-    )
+    fill = partial(source.quantize_into, found=found, model=empty, dtype=dtype, device=device, progress=progress)
     with memory_errors("loading the model", "Nothing was loaded."):
         opened = _store(found, settings.quantization, dtype, device, paths=paths, progress=progress).open(fill)
         progress("Placing the weights", None)
@@ -126,7 +124,7 @@ def _store(
     found: Source, quantization: str, dtype: torch.dtype, device: torch.device, *, paths: Paths, progress: Progress
 ) -> Store:
     kind = str(dtype).removeprefix("torch.")
-    key = source.cache_key(found.folder, quantization, kind, device.type)
+    key = source.cache_key(found, quantization, kind, device.type)
     about = Manifest(name=found.name, source=str(found.folder), quantization=quantization, dtype=kind)
     return Store(paths.cache / "models" / key, about, progress)
 

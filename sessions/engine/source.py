@@ -1,4 +1,4 @@
-"""From a model's own folder to an arena: reads safetensors one tensor at a time, quantizes, writes.
+"""From a model's own files to an arena: reads safetensors or GGUF one tensor at a time, quantizes, writes.
 
 Never holds more than one tensor of the source in memory.
 """
@@ -17,19 +17,23 @@ from torch import nn
 
 from sessions.engine.arena import FORMAT, Entry, Piece, Writer
 from sessions.engine.contract import Progress
+from sessions.engine.gguf import gguf_digest, gguf_tensors
 from sessions.engine.libraries import bnb
 from sessions.engine.skeleton import quantized, write_entry
 from sessions.errors import UNREADABLE, ModelUnusable
+from sessions.models import Source
 
 HASHED = ("config.json", "generation_config.json", "tokenizer.json", "model.safetensors.index.json")
 
 
-def cache_key(folder: Path, *settings: str) -> str:
-    """Identifies source files (by size and time; small ones by content), versions and settings."""
+def cache_key(found: Source, *settings: str) -> str:
+    """Identify source files (safetensors by size and time; others by content), versions and settings."""
     import transformers
 
     told = [str(FORMAT), torch.__version__, transformers.__version__, bnb.__version__, *settings]
-    for path in sorted(folder.iterdir()):
+    if found.weights is not None:
+        told.append(gguf_digest(found.weights, found.folder))
+    for path in sorted(found.folder.iterdir()):
         if path.suffix == ".safetensors":
             about = path.stat()
             told += [path.name, path.resolve().name, str(about.st_size), str(about.st_mtime_ns)]
@@ -39,29 +43,31 @@ def cache_key(folder: Path, *settings: str) -> str:
 
 
 def quantize_into(
-    file: BinaryIO, folder: Path, model: Any, *, dtype: torch.dtype, device: torch.device, progress: Progress
+    file: BinaryIO, found: Source, model: Any, *, dtype: torch.dtype, device: torch.device, progress: Progress
 ) -> tuple[dict[str, Entry], dict[str, Piece], int]:
-    """Write every parameter and buffer of `model` from the folder's weights; entries, code books, size.
+    """Write every parameter and buffer of `model` from its weights on disk; entries, code books, size.
 
     Raises ModelUnusable for damaged or missing weights, OSError where the disk is full.
     """
     writer, shared, entries = Writer(file), dict[str, Piece](), dict[str, Entry]()
     parameters, renamed = dict(model.named_parameters()), _renamings(model)
-    for key, tensor, done in _tensors(folder):
+    where = found.weights or found.folder
+    tensors = _tensors(found.folder) if found.weights is None else gguf_tensors(found.weights, model.config, dtype)
+    for key, tensor, done in tensors:
         name = _own_name(renamed(key), model, parameters)
         if name is None:
             continue
-        _check_shape(f"{folder}: {key}", tensor, parameters[name], model.get_submodule(name.rpartition(".")[0]))
+        _check_shape(f"{where}: {key}", tensor, parameters[name], model.get_submodule(name.rpartition(".")[0]))
         entries[name] = write_entry(writer, quantized(model, name), tensor.to(device, dtype), shared)
         progress("Quantizing the model", done)
-    _check_complete(folder, set(parameters) - set(entries))
+    _check_complete(where, set(parameters) - set(entries))
     for name, buffer in model.named_buffers():
         entries[name] = write_entry(writer, "plain", buffer, shared)
     return entries, shared, writer.size
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor, float]]:
-    """Each tensor with its key, and the fraction that is read after it."""
+    """Yield each tensor with its key and the fraction that is read after it."""
     keys = [(path, key) for path in _files(folder) for key in _keys(path)]
     opened: tuple[Path, Any] | None = None
     for index, (path, key) in enumerate(keys):
@@ -95,7 +101,7 @@ def _keys(path: Path) -> list[str]:
 
 
 def _renamings(model: Any) -> Callable[[str], str]:
-    """The name that transformers gives a checkpoint's key today, where a model's modules were renamed."""
+    """Return a function that gives a checkpoint's key the name of today's transformers."""
     from transformers.conversion_mapping import WeightRenaming, get_model_conversion_mapping
 
     found = [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
@@ -109,7 +115,7 @@ def _renamings(model: Any) -> Callable[[str], str]:
 
 
 def _own_name(key: str, model: Any, parameters: dict[str, nn.Parameter]) -> str | None:
-    """The parameter that a checkpoint's key means: with, without, or despite the base's prefix."""
+    """Return the parameter that a checkpoint's key names, with or without the base's prefix."""
     prefix = f"{model.base_model_prefix}."
     candidates = (key, prefix + key, key.removeprefix(prefix))
     return next((name for name in candidates if name in parameters), None)
@@ -126,10 +132,10 @@ def _check_shape(what: str, tensor: torch.Tensor, parameter: torch.Tensor, modul
         )
 
 
-def _check_complete(folder: Path, missing: set[str]) -> None:
+def _check_complete(where: Path, missing: set[str]) -> None:
     if missing:
         raise ModelUnusable(
-            f"{folder} lacks {len(missing)} of its weights, such as {min(missing)}.",
+            f"{where} lacks {len(missing)} of its weights, such as {min(missing)}.",
             data="Nothing was loaded.",
             remedy="Get the model again; or it stores its weights in a layout that is not supported.",
         )

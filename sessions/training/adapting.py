@@ -31,7 +31,7 @@ def attach(model: Any, recipe: Recipe, base_name: str, parent: Path | None) -> t
     AdapterMismatch where they do not fit the base.
     """
     config, notes = _continued(recipe, parent) if parent else (_new(recipe), ())
-    _keep_unpacked(model)
+    keep_unpacked(model)
     torch.manual_seed(recipe.seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -99,6 +99,17 @@ def _published(dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype == torch.float16 else dtype
 
 
+def is_linear(model: Any) -> bool:
+    """Return whether the adapter's effect is proportional to its B matrices, so that it can be scaled."""
+    config = model.peft_config[ADAPTER]
+    return isinstance(config, LoraConfig) and not config.use_dora
+
+
+def scaled(values: dict[str, torch.Tensor], strength: float) -> dict[str, torch.Tensor]:
+    """Return LoRA matrices whose effect is scaled by a factor."""
+    return {name: tensor * strength if "lora_B" in name else tensor for name, tensor in values.items()}
+
+
 @contextmanager
 def holding(model: Any, values: dict[str, torch.Tensor]) -> Iterator[None]:
     """The model with other matrices for a while."""
@@ -150,7 +161,7 @@ def _continued(recipe: Recipe, parent: Path) -> tuple[LoraConfig, tuple[str, ...
     return config, tuple(notes)
 
 
-def _keep_unpacked(model: Any) -> None:
+def keep_unpacked(model: Any) -> None:
     """A forward pass in eval mode repacks 4-bit weights on some CPUs, and gradients are wrong from then on."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -5,6 +5,7 @@ Knows nothing of what is in them.
 
 from __future__ import annotations
 
+import errno
 import re
 import secrets
 import shutil
@@ -59,6 +60,13 @@ def write(run: Path, step: int, fill: Callable[[Path], None], best: int = 0) -> 
     sync_folder(run)
     _rotate(run, best)
     return target
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error of the system or of safetensors means that the disk is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
 
 
 def clear(run: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from corpora.selection import Selection
 from sessions.errors import UNREADABLE, Failure
 from sessions.paths import private_open, write_all
 from sessions.training.report import GateReport
@@ -28,7 +29,8 @@ class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
     """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256.
 
-    `parent_digest` identifies the parent, whatever it is called later.
+    `parent_digest` identifies the parent, whatever it is called later. `selection` is what the replies were selected
+    by. Earlier versions counted rows and selected everything.
     """
 
     run: str
@@ -37,8 +39,9 @@ class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
     parent: str
     parent_digest: str = ""
     snapshot: str
-    new_rows: int
-    replayed_rows: int = 0
+    new_replies: int = 0
+    replayed_replies: int = 0
+    selection: Selection | None = None
 
 
 class RunResumed(RunEvent, frozen=True, tag=True, kw_only=True):
@@ -72,15 +75,22 @@ class Planned(RunEvent, frozen=True, tag=True, kw_only=True):
     trained_tokens: int
     batch: int
     trainable_parameters: int = 0
+    until_reproduced: bool = False
     left_out: tuple[str, ...] = ()
 
 
 class Stepped(RunEvent, frozen=True, tag=True, kw_only=True):
-    """One optimizer step. Memory in bytes: of the GPU, or of the process on a CPU."""
+    """One optimizer step. Memory in bytes: of the GPU, or of the process on a CPU.
+
+    `loss` is the cross-entropy on kept replies, `kl` the divergence from the base on anchors, both in nats per token;
+    `reproduced` counts the replies whose least likely token has a probability of at least 0.9.
+    """
 
     step: int
     epoch: float
     loss: float
+    kl: float = 0.0
+    reproduced: int = 0
     learning_rate: float
     grad_norm: float
     tokens: int

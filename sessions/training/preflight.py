@@ -1,7 +1,6 @@
-"""What a run will take, before Start: steps, tokens, time and memory, from sizes alone. Torch-free.
+"""What a run takes at most, before Start: steps, tokens, time and memory, from sizes alone. Torch-free.
 
-Honest about what it cannot know: the time is None until a run on this machine with this model was measured,
-or the model is small enough to be reckoned.
+The time is None until a run on this machine with this model was measured.
 """
 
 from __future__ import annotations
@@ -11,23 +10,27 @@ from pathlib import Path
 
 from corpora.dataset import read_snapshot
 from sessions.paths import Paths
-from sessions.protocol import BASE, ModelInfo
+from sessions.protocol import ModelInfo
 from sessions.training import runs, schedule
-from sessions.training.preview import Preview, counted
+from sessions.training.preview import Size, size_of
 from sessions.training.recipe import Recipe
 from sessions.training.schedule import Schedule
 
 CHARACTERS_PER_TOKEN = 3.3
 PROCESS = 512 << 20
-"""What the libraries of one more process take of a GPU."""
+"""Memory of a GPU that the libraries of one more process take."""
 TAG_TOKENS = 12
 """BOS, EOS and the tags of one exchange."""
+ANCHOR_TOKENS = 64
+"""About a general prompt with the part of the base's reply that is trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """About what a run takes. `tokens` counts every pass, `seconds` is None where nothing was measured;
-    `memory` is in bytes and counts the base. `advice` says what to change where it does not fit.
+    """About what a run takes at most: one that stops when all replies are reproduced mostly takes less.
+
+    `seconds` is None where nothing was measured; `memory` is in bytes and counts the base. `advice` says what to
+    change where it does not fit.
     """
 
     schedule: Schedule
@@ -40,18 +43,18 @@ class Estimate:
 
 
 def estimate(
-    preview: Preview, info: ModelInfo, recipe: Recipe, *, speed: float | None = None, free: int | None = None
+    size: Size, info: ModelInfo, recipe: Recipe, *, speed: float | None = None, free: int | None = None
 ) -> Estimate:
-    """From what `runs.preview` counted; `speed` in tokens/s as measured, `free` bytes on the device."""
-    longest = min(_tokens(preview.longest, 1), recipe.max_length, info.context)
-    rows = max(1, preview.rows)
-    kept = rows - (round(rows * recipe.held_out) if rows >= 20 else 0)
+    """From the `size` that `runs.preview` gives; `speed` in tokens/s as measured, `free` bytes on the device."""
+    longest = min(_tokens(size.longest, 1), recipe.max_length, info.context)
     device = "cpu" if info.device == "cpu" else "cuda"
-    extra = preview.inner if preview.inner <= recipe.alone else 0
-    plan = schedule.plan(kept + extra, longest, recipe, device)
-    share = kept / rows * (1 + extra / (rows + preview.inner))
-    tokens = round(_tokens(preview.characters, rows + preview.inner) * share * plan.epochs)
-    memory = info.memory + _added(info, recipe, plan.micro_batch * longest, device)
+    alone = size.inner if size.inner <= recipe.alone else 0
+    new = max(1, size.rows - size.replayed + alone)
+    trained = round(size.trained / CHARACTERS_PER_TOKEN) + size.rows - size.replayed
+    plan = schedule.plan(new, longest, recipe, device, earlier=size.replayed, trained_tokens=trained)
+    step = _step_tokens(plan, min(longest, _tokens(size.characters, size.rows) / max(1, size.rows)))
+    tokens = round(step * plan.steps)
+    memory = info.memory + _added(info, recipe, max(longest, min(plan.micro_tokens, round(step))), device)
     fits = free is None or memory - info.memory <= free
     return Estimate(
         schedule=plan,
@@ -64,13 +67,20 @@ def estimate(
     )
 
 
+def _step_tokens(plan: Schedule, row: float) -> float:
+    """Tokens of one step: new rows with a rewording each in small sets, earlier rows, anchors and neighbours."""
+    portions = plan.portions
+    rows = portions.new * (2 if plan.until_reproduced else 1) + portions.earlier
+    return rows * row + (portions.anchors + portions.neighbours) * ANCHOR_TOKENS
+
+
 def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
-    """Bytes that the prepared run in `folder` will take beside a chat, its own base too where it is not shared.
+    """Bytes that the prepared run in `folder` will take beside a chat, with its own base where it is not shared.
 
     Raises SettingsError for a recipe, CorpusError for a snapshot that cannot be read.
     """
-    preview = counted(BASE, read_snapshot(folder / runs.SNAPSHOT))
-    found = estimate(preview, info, runs.read_recipe(folder))
+    size = size_of(read_snapshot(folder / runs.SNAPSHOT).rows)
+    found = estimate(size, info, runs.read_recipe(folder))
     return found.memory - (info.memory if shared else 0) + PROCESS
 
 

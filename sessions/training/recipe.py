@@ -6,11 +6,12 @@ Knows nothing of data, models or screens.
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import tomlkit
@@ -22,10 +23,17 @@ from sessions.wording import misfit
 AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+Hold: TypeAlias = Literal["loose", "normal", "firm"]
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Every setting of a run. 0 where a field says so means: chosen by the size of the set."""
+    """Every setting of a run. 0 or `auto` where a field says so means: chosen by the size of the set."""
+
+    hold: Hold = "normal"
+    """How closely other replies keep to the base: firm, normal, or loose (for lessons of style, which change them)."""
 
     rank: AtLeast1 = 16
     """Rank r of the LoRA matrices."""
@@ -40,10 +48,10 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Layers that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
 
     learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Peak learning rate; 0: chosen by the width of the model (2.5e-3 for the demo, 2.9e-4 for 7B)."""
+    """Peak learning rate; 0: chosen by the width of the model (2e-3 for the demo, 2.3e-4 for 7B)."""
 
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    """Learning rate after the warm-up, where the run counts epochs; else it is constant until the stopping rule."""
 
     warmup: Share = 0.03
     """Share of the steps over which the learning rate rises."""
@@ -58,13 +66,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """`auto`: paged 8-bit AdamW on CUDA, AdamW on a CPU."""
 
     epochs: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """Passes over the set; 0: chosen by its size (many for five rows, few for thousands)."""
+    """Passes over the set; 0: small sets are trained until each reply is reproduced, large ones for 3 to 20 passes."""
 
     max_steps: Annotated[int, msgspec.Meta(ge=0)] = 0
     """An upper bound on optimizer steps; 0: none."""
 
     batch_size: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Rows for each optimizer step; 0: chosen by the size of the set."""
+    """New replies per optimizer step; 0: chosen by the size of the set."""
 
     micro_batch: Annotated[int, msgspec.Meta(ge=0)] = 0
     """Rows in memory at once; 0: chosen by the device."""
@@ -73,7 +81,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Tokens of a row; older exchanges are cut from the front of a longer one."""
 
     held_out: Share = 0.1
-    """Share of the rows kept aside to measure on, where the set has 20 rows or more."""
+    """Share of the replies that is only measured, in large sets (see `epochs`)."""
 
     early_stopping: Annotated[int, msgspec.Meta(ge=0)] = 3
     """Evaluations without a better held-out loss before the run ends; 0: never."""
@@ -81,8 +89,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     evaluations: AtLeast1 = 10
     """How often in a run the held-out loss is measured and a checkpoint is written."""
 
-    replay: Annotated[float, msgspec.Meta(ge=0)] = 1.0
-    """Rows taught before, mixed in for each new row."""
+    replay: Count | None = None
+    """Earlier replies per step, so that they stay reproduced; empty: as many as new ones."""
+
+    anchors: Count | None = None
+    """Replies of the base per step that the adapter is held to; empty: chosen by the size of the set."""
+
+    neighbours: Count | None = None
+    """Similar prompts per step that keep the base's reply; empty: chosen by the size of the set."""
+
+    kl_weight: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Weight of KL(base ‖ adapter) on anchors in the loss; empty: by `hold` (0.2, 2.5 or 5)."""
+
+    rewordings: Count = 24
+    """Other wordings of each new prompt that are trained with the same reply, in sets of at most 1,000 replies."""
 
     alone: Annotated[int, msgspec.Meta(ge=0)] = 100
     """Exchanges from within chats are also trained by themselves, where they are at most so many; 0: never."""
@@ -144,7 +164,8 @@ def load(source: str | Path) -> Recipe:
 
 def save(recipe: Recipe, path: Path) -> None:
     """Write a recipe as TOML."""
-    write_atomic(path, tomlkit.dumps(msgspec.to_builtins(recipe)).encode())
+    values = {key: value for key, value in msgspec.to_builtins(recipe).items() if value is not None}
+    write_atomic(path, tomlkit.dumps(values).encode())
 
 
 def changed(recipe: Recipe, **changes: Any) -> Recipe:
@@ -175,6 +196,7 @@ def documentation() -> dict[str, str]:
 
 
 def _read(value: Any, before: Any) -> Any:
+    """Return text as the type of the field's present value; what cannot be read is left for validation."""
     if not isinstance(value, str) or isinstance(before, str):
         return value
     if isinstance(before, (list, tuple)):
@@ -182,7 +204,14 @@ def _read(value: Any, before: Any) -> Any:
     lowered = value.strip().lower()
     if isinstance(before, bool):
         return {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(lowered, value)
-    try:
-        return int(value) if isinstance(before, int) else float(value)
-    except ValueError:
-        return value
+    if before is None and not lowered:
+        return None
+    return _number(value, int if isinstance(before, int) else float)
+
+
+def _number(value: str, kind: type[int] | type[float]) -> int | float | str:
+    """Return the number that a text means, whole ones as int, or the text where it means none."""
+    for each in (int, kind):
+        with contextlib.suppress(ValueError):
+            return each(value)
+    return value

@@ -11,37 +11,36 @@ import errno
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-from corpora import llama2
-from corpora.dataset import Row, Snapshot, take_snapshot, write_snapshot
-from corpora.errors import DialogError
+import msgspec
+
+from corpora.dataset import Row, Snapshot, snapshot_of, take_rows, write_snapshot
 from corpora.files import sync_folder
+from corpora.selection import Selection, choose
 from corpora.store import Store
-from corpora.templates import template_of
 from sessions import adapter_folder
+from sessions.catalog import Identities
 from sessions.errors import (
     AdapterMismatch,
     DiskFull,
     Failure,
     LlamaTuiError,
-    ModelNotFound,
-    ModelUnusable,
     NothingToTrain,
     RunError,
     UsageError,
 )
-from sessions.model_words import tokenizer_of
 from sessions.paths import Paths, private_folder, write_atomic
 from sessions.protocol import BASE
 from sessions.registry import Registry, checked_adapter
 from sessions.training import events
 from sessions.training import recipe as recipes
 from sessions.training.events import AnyRunEvent, RunCreated, RunResumed
-from sessions.training.preview import Preview, counted
+from sessions.training.preview import Preview, preview_of
 from sessions.training.recipe import Recipe
 from sessions.training.state import Phase, RunState, death, gone
+from sessions.training.unfit import unfit
 
 __all__ = [
     "Phase",
@@ -51,6 +50,7 @@ __all__ = [
     "preview",
     "request_stop",
     "resume",
+    "selection_for",
     "state",
     "states",
 ]
@@ -61,34 +61,53 @@ POLL, LIVENESS = 0.1, 1.0
 
 
 def preview(
-    paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None
+    paths: Paths,
+    store: Store,
+    *,
+    model: str,
+    adapter: str,
+    recipe: Recipe,
+    parent: str | None = None,
+    selection: Selection | None = None,
 ) -> Preview:
-    """What `prepare` would take."""
-    start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
-    return counted(start, snapshot, tuple(_problems(snapshot.rows, model)))
+    """What `prepare` would take. Raises AdapterMismatch, AdapterNotFound, UsageError for a query, StoreError."""
+    return _taken(paths, store, model=model, adapter=adapter, recipe=recipe, parent=parent, selection=selection)[0]
 
 
-def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Recipe, parent: str | None = None) -> str:
+def prepare(
+    paths: Paths,
+    store: Store,
+    *,
+    model: str,
+    adapter: str,
+    recipe: Recipe,
+    parent: str | None = None,
+    selection: Selection | None = None,
+) -> str:
     """Fix what is to be trained: write `runs/ID/` (recipe, snapshot, RunCreated) and return the ID.
 
-    The run continues `parent` (default: the current version of `adapter`, else the base). Raises
-    NothingToTrain where no kept exchange is new (and none can be trained), DiskFull.
+    The run continues `parent` (default: the current version of `adapter`, else the base) on what
+    `selection` selects (default: that of the adapter's last run). Raises what `preview` raises, and
+    NothingToTrain where no selected reply is new, DiskFull.
     """
-    start, snapshot = _snapshot(paths, store, adapter, recipe, parent)
-    _check_something_new(snapshot, start, model)
+    found, rows = _taken(paths, store, model=model, adapter=adapter, recipe=recipe, parent=parent, selection=selection)
+    if found.nothing:
+        raise NothingToTrain(found.nothing, data="No run was started.")
     private_folder(paths.runs)
     if shutil.disk_usage(paths.runs).free < LEAST_SPACE:
         raise _disk_full(paths)
     run = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    snapshot = snapshot_of(rows)
     created = RunCreated(
         run=run,
         model=model,
         adapter=adapter,
-        parent=start,
-        parent_digest="" if start == BASE else Registry(paths).identity(start),
+        parent=found.parent,
+        parent_digest="" if found.parent == BASE else Registry(paths).identity(found.parent),
         snapshot=snapshot.sha256,
-        new_rows=snapshot.new,
-        replayed_rows=len(snapshot.rows) - snapshot.new,
+        new_replies=found.new,
+        replayed_replies=found.replayed,
+        selection=found.selection,
     )
     try:
         _write(paths, created, snapshot, recipe)
@@ -97,8 +116,25 @@ def prepare(paths: Paths, store: Store, *, model: str, adapter: str, recipe: Rec
     return run
 
 
+def selection_for(paths: Paths, adapter: str, parent: str = BASE) -> Selection:
+    """The selection of an adapter's newest version, else that of the version it continues, else the empty one."""
+    registry = Registry(paths)
+    versions = registry.versions(checked_adapter(adapter))
+    found = next((each.selection for each in reversed(versions) if each.selection is not None), None)
+    if found is None and parent != BASE:
+        found = registry.lineage(parent).selection
+    return found or Selection()
+
+
 def state(paths: Paths, run: str) -> RunState:
-    """The state of one run; a run whose worker is gone without a word counts as failed. UsageError if unknown."""
+    """The state of one run, its versions called as they are now. Raises UsageError where it is unknown.
+
+    A run whose worker is gone without a word counts as failed.
+    """
+    return _named(_state(paths, run), Registry(paths).identities())
+
+
+def _state(paths: Paths, run: str) -> RunState:
     folder = _folder(paths, run)
     found = RunState(run)
     offset = _fold(found, folder, 0)
@@ -116,11 +152,21 @@ def states(paths: Paths) -> list[RunState]:
     if not paths.runs.is_dir():
         return []
     names = [path.name for path in paths.runs.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    found = []
+    found, known = [], Registry(paths).identities()
     for name in names:
         with contextlib.suppress(UsageError):
-            found.append(state(paths, name))
+            found.append(_named(_state(paths, name), known))
     return sorted(found, key=lambda one: (one.created.time if one.created else 0.0, one.id), reverse=True)
+
+
+def _named(found: RunState, known: Identities) -> RunState:
+    """With the names that versions have now, whatever they were called during the run."""
+    if (made := found.published) is not None:
+        found.published = msgspec.structs.replace(made, adapter=known.name(made.digest, made.adapter))
+    if (created := found.created) is not None and created.parent_digest:
+        parent = known.name(created.parent_digest, created.parent)
+        found.created = msgspec.structs.replace(created, parent=parent)
+    return found
 
 
 async def follow(paths: Paths, run: str) -> AsyncIterator[AnyRunEvent]:
@@ -183,12 +229,31 @@ def read_recipe(folder: Path) -> Recipe:
     return recipes.load(folder / RECIPE)
 
 
-def _snapshot(paths: Paths, store: Store, adapter: str, recipe: Recipe, parent: str | None) -> tuple[str, Snapshot]:
+def _taken(
+    paths: Paths,
+    store: Store,
+    *,
+    model: str,
+    adapter: str,
+    recipe: Recipe,
+    parent: str | None,
+    selection: Selection | None,
+) -> tuple[Preview, tuple[Row, ...]]:
+    """What a run would train on, counted, and its rows."""
     registry = Registry(paths)
-    start = registry.current(checked_adapter(adapter)) if parent is None else registry.resolve(parent)
+    start = accepted(registry, adapter, model) if parent is None else registry.resolve(parent)
     _check_continuable(registry, start)
-    seen = registry.seen(start)
-    return start, take_snapshot(store, seen=seen, replay=recipe.replay, seed=recipe.seed)
+    chosen = choose(store, selection_for(paths, adapter, start) if selection is None else selection)
+    taken = take_rows(store, chosen.wanted, seen=registry.seen(start), seed=chosen.selection.seed)
+    new = (row for row in taken.rows if not row.replay)
+    return preview_of(start, chosen, taken, list(unfit(new, model, recipe.max_length))), taken.rows
+
+
+def accepted(registry: Registry, adapter: str, model: str) -> str:
+    """The current version of an adapter; `base` where there is none, or it was made for another model."""
+    current = registry.current(checked_adapter(adapter))
+    fits = current == BASE or registry.lineage(current).base_model in ("", model)
+    return current if fits else BASE
 
 
 def _check_continuable(registry: Registry, start: str) -> None:
@@ -201,36 +266,6 @@ def _check_continuable(registry: Registry, start: str) -> None:
             data="No run was started; the adapter is as it was.",
             remedy="Train under another name: it starts from the base.",
         )
-
-
-def _check_something_new(snapshot: Snapshot, parent: str, model: str) -> None:
-    if not snapshot.new:
-        taught = len(snapshot.rows) > 0 or parent != "base"
-        raise NothingToTrain(
-            f"Every kept exchange was taught to {parent} already." if taught else "No exchange is kept.",
-            data="No run was started.",
-            remedy="Keep or correct a reply first" + (", or start from the base." if taught else "."),
-        )
-    problems = list(_problems((row for row in snapshot.rows if not row.replay), model))
-    if len(problems) == snapshot.new:
-        raise NothingToTrain(
-            f"None of the {snapshot.new} new exchanges can be trained: {problems[0]}",
-            data="No run was started.",
-            remedy="Correct them in Corpus.",
-        )
-
-
-def _problems(rows: Iterable[Row], model: str) -> Iterator[str]:
-    """What the model's form cannot express; where its tokenizer is not on this disk yet, Llama 2's is meant."""
-    try:
-        template = template_of(tokenizer_of(model))
-    except (ModelNotFound, ModelUnusable):
-        template = None
-    for row in rows:
-        try:
-            llama2.render(row.dialog) if template is None else template.check(row.dialog)
-        except DialogError as error:
-            yield f"{row.dialog[-1].content[:40]!r}: {error.what}"
 
 
 def _write(paths: Paths, created: RunCreated, snapshot: Snapshot, recipe: Recipe) -> None:

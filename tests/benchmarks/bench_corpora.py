@@ -22,9 +22,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from corpora.dataset import take_rows
 from corpora.dialog import Status
 from corpora.llama2 import encode_examples, render
 from corpora.queries import parse
+from corpora.selection import ALL_FILES, Selection, choose
 from corpora.store import Filter, Store
 from corpora.transfer import import_files
 
@@ -118,6 +120,7 @@ def _browsing(path: Path, rows: int) -> Iterator[Figure]:
             yield _less(f"filter {query}, count and page", took, "ms", 100)
         kept = Filter(statuses=(Status.KEPT,))
         yield _less("last page of a filter", _median(lambda: store.page(kept, offset=rows - 200)), "ms", 100)
+        yield from _planning(store)
         chance = random.Random(0)
         status = _median(lambda: store.set_status([chance.randrange(1, rows)], chance.choice(list(Status))), 41)
         yield _less("status change, on disk", status, "ms", 20)
@@ -128,6 +131,17 @@ def _browsing(path: Path, rows: int) -> Iterator[Figure]:
             "ms",
             5000,
         )
+
+
+def _planning(store: Store) -> Iterator[Figure]:
+    """What a run would train on: five corrections beside the import, then the import too."""
+    for number in range(5):
+        begun = store.begin(store.start_conversation().id, None, f"What is fact {number}?")
+        store.correct(begun.id, f"Fact {number}.")
+    five = _median(lambda: take_rows(store, choose(store, Selection()).wanted))
+    yield _less("plan of a run: five corrections beside the import", five, "ms", 500)
+    everything = _ms(lambda: take_rows(store, choose(store, Selection(files=ALL_FILES)).wanted))
+    yield _less("plan of a run: all of it", everything, "ms", 10_000)
 
 
 def _screen(folder: Path) -> Iterator[Figure]:

@@ -134,6 +134,8 @@ def while_training(paths: Paths) -> list[float]:
         for line in ("/set temperature 5", "/set max_new_tokens 1900", "/train epochs=40"):
             terminal.press(line, "enter")
             terminal.read(1.0)
+        terminal.wait("enter starts")
+        terminal.press("enter")
         terminal.wait("loss", 90)
         terminal.press("Go on", "enter")
         terminal.wait("esc stops", 60)

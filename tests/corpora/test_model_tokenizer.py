@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from corpora import sandbox
@@ -175,6 +176,21 @@ def test_special_tokens_are_read_from_either_file(tmp_path: Path) -> None:
     told = {"bos_token": {"content": "<s>", "lstrip": False}, "eos_token": "</s>", "additional_special_tokens": []}
     (folder / "special_tokens_map.json").write_text(json.dumps(told))
     assert read_tokenizer(folder).named == {"bos_token": "<s>", "eos_token": "</s>"}
+
+
+def test_a_padding_token_without_an_embedding_is_left_out(tmp_path: Path) -> None:
+    """Copies of Llama 2 add `<pad>` behind a vocabulary that the model's embeddings end with."""
+    folder = tiny_tokenizer(tmp_path)
+    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    size = backend.get_vocab_size()
+    backend.add_special_tokens(["<pad>"])
+    backend.save(str(folder / "tokenizer.json"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "pad_token": "<pad>"}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": size}))
+    assert "pad_token" not in read_tokenizer(folder).named
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": size + 1}))
+    assert read_tokenizer(folder).named["pad_token"] == "<pad>"
 
 
 def test_bloom_without_a_template_has_the_plain_form(tmp_path: Path) -> None:

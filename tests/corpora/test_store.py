@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpora.dialog import Exchange, Finish, Message, Preference, Status, Verdict, Vote
+from corpora.dialog import Exchange, Finish, Message, Preference, Status, Verdict, Vote, dialog_of
 from corpora.errors import StoreError, UsageError
 from corpora.store import Filter, ImportedDialog, ImportedTurn, Store, dialog_key
 
@@ -298,12 +298,16 @@ def test_conversations_are_found_and_ordered_by_use(store: Store) -> None:
     assert [each.title for each in store.conversations("bread", imported=True)] == ["about bread"]
 
 
+def kept_dialogs(store: Store) -> list[tuple[tuple[int, ...], tuple[Message, ...]]]:
+    return [(tuple(sorted(each.wanted)), dialog_of(each.exchanges, each.wanted)) for each in store.branches()]
+
+
 def test_every_kept_reply_is_in_one_dialog(store: Store) -> None:
     first, second = chat(store, ("a", "b"), ("c", "d"))
     other = store.finish(store.begin(first.conversation_id, first.id, "c").id, "other", Finish.EOS)
     late = store.finish(store.begin(first.conversation_id, other.id, "e").id, "f", Finish.EOS)
     store.set_status([late.id], Status.KEPT)
-    dialogs = list(store.kept_dialogs())
+    dialogs = kept_dialogs(store)
     assert sorted(id for ids, _ in dialogs for id in ids) == [first.id, second.id, late.id]
     by_last = {
         said[-1].content: (ids, [each.kept for each in said if each.role == "assistant"]) for ids, said in dialogs
@@ -316,7 +320,7 @@ def test_replies_under_another_system_prompt_are_dialogs_of_their_own(store: Sto
     (first,) = chat(store, ("a", "b"), system="one")
     second = store.finish(store.begin(first.conversation_id, first.id, "c", system="two").id, "d", Finish.EOS)
     store.set_status([second.id], Status.KEPT)
-    found = {ids: said[0].content for ids, said in store.kept_dialogs()}
+    found = {ids: said[0].content for ids, said in kept_dialogs(store)}
     assert found == {(first.id,): "one", (second.id,): "two"}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from corpora.dataset import take_rows
 from corpora.dialog import Status
 from corpora.errors import StoreError
 from corpora.store import Filter, ImportedDialog, ImportedTurn, Store
@@ -53,7 +54,7 @@ def _readable(path: Path) -> int:
             for call in (store.stats, store.tags, lambda: store.count(Filter(text="reply")), store.conversations):
                 _tried(call)
             _tried(lambda: store.set_status([1], Status.REJECTED))
-            _tried(lambda: list(store.kept_dialogs()))
+            _tried(lambda: take_rows(store))
             return len(store.page(limit=ROWS))
     except StoreError as error:
         assert error.data and error.remedy

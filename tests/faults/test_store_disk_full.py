@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from corpora.dataset import take_snapshot, write_snapshot
+from corpora.dataset import snapshot_of, take_rows, write_snapshot
 from corpora.dialog import Finish, Message, Status, Verdict, Vote
 from corpora.errors import CorpusError
 from corpora.store import ImportedDialog, ImportedTurn, Store
@@ -58,7 +58,9 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "backup": lambda store: [store.backup() for _ in range(20)],
     "export": lambda store: [export_file(store, store.path.parent / f"{n}.jsonl", "messages") for n in range(20)],
     "parquet": lambda store: [export_file(store, store.path.parent / f"{n}.pq", "parquet") for n in range(2000)],
-    "snapshot": lambda store: [write_snapshot(take_snapshot(store), store.path.parent / f"{n}") for n in range(20)],
+    "snapshot": lambda store: [
+        write_snapshot(snapshot_of(take_rows(store).rows), store.path.parent / f"{n}") for n in range(20)
+    ],
 }
 
 

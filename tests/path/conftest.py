@@ -57,6 +57,7 @@ def home() -> Iterator[Home]:
     environment = {
         "LLAMA_TUI_HOME": str(folder / "home"),
         "LLAMA_TUI_CACHE": str(folder / "cache"),
+        "HF_HOME": str(folder / "hf"),
         "XDG_RUNTIME_DIR": str(folder / "run"),
         "OMP_NUM_THREADS": str(min(2, os.cpu_count() or 1)),
         "LANG": "C.UTF-8",

@@ -97,6 +97,8 @@ def test_a_run_goes_on_without_the_terminal_and_is_picked_up(home: Home) -> None
         terminal.press("/correct Your dentist is Dr. Almeida.", "enter")
         terminal.wait("corrected")
         terminal.press("/train max_steps=60", "enter")
+        terminal.wait("1 new reply, from the base.")
+        terminal.press("enter")
         until(lambda: any(state.steps for state in runs.states(home.paths)), 60)
         terminal.kill(signal.SIGKILL)
         terminal.wait_for_end()

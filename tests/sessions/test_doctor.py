@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from corpora.store import Store
-from sessions.doctor import GB, Finding, Gpu, examine, gpus, judge_gpus, judge_libraries
+from sessions.doctor import GB, Finding, examine, judge_gpus, judge_libraries
+from sessions.machine import Gpu, gpus
+from sessions.models import OPEN_CHAT
 from sessions.paths import Paths, private_folder
 from sessions.settings import Settings
+from tests.models import put_into_hub_cache, put_starter, tiny_llama
 
 LARGE = Gpu("NVIDIA H200", int(140 * GB), int(139 * GB), (9, 0))
 
@@ -92,11 +95,50 @@ def test_data_that_is_there(paths: Paths) -> None:
     assert broken.judgement == "bad" and broken.remedy
 
 
-def test_models(paths: Paths, tmp_path: Path) -> None:
-    assert "demo" in findings(paths)["model"].says
-    missing = findings(paths, "meta-llama/Llama-2-13b-chat-hf")["model"]
-    assert missing.judgement == "note" and "huggingface.co" in missing.remedy
+def test_the_demo_model_is_a_note_with_the_way_to_a_real_one(paths: Paths, tmp_path: Path) -> None:
+    demo = findings(paths)["model"]
+    assert demo.judgement == "note" and "demo" in demo.says and "models get smollm2" in demo.remedy
+    put_starter(paths)
+    assert "--model smollm2` opens" in findings(paths)["model"].remedy
+    put_into_hub_cache(paths, OPEN_CHAT, tiny_llama(tmp_path / "model"))
+    assert f"--model {OPEN_CHAT}` opens" in findings(paths)["model"].remedy
+
+
+def test_a_gated_model_that_is_not_here(paths: Paths) -> None:
+    for name in ("13b-chat", "meta-llama/Llama-2-13b-chat-hf"):
+        missing = findings(paths, name)["model"]
+        assert missing.judgement == "note" and "not on this disk" in missing.says
+        for part in ("huggingface.co/meta-llama/Llama-2-13b-chat-hf", "hours to days", f"models get {OPEN_CHAT}"):
+            assert part in missing.remedy
+
+
+def test_an_open_model_that_is_not_here(paths: Paths) -> None:
+    for name in ("smollm2", OPEN_CHAT, "me/mine"):
+        missing = findings(paths, name)["model"]
+        assert missing.judgement == "note" and f"models get {name}` downloads it" in missing.remedy
+
+
+def test_models_that_are_here(paths: Paths, tmp_path: Path) -> None:
     assert findings(paths, str(tmp_path))["model"].judgement == "good"
+    put_starter(paths)
+    starter = findings(paths, "smollm2")["model"]
+    assert starter.judgement == "good" and "SmolLM2" in starter.says and "models list" in starter.remedy
+
+
+def test_a_model_that_cannot_be_is_bad(paths: Paths) -> None:
+    for name in ("./gone.gguf", "nonsense"):
+        found = findings(paths, name)["model"]
+        assert found.judgement == "bad" and "smollm2" in found.remedy
+
+
+def test_the_command_is_a_finding(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("python", "llama-tui"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    away = findings(paths)["command"]
+    assert away.judgement == "note" and str(tmp_path / "llama-tui") in away.says and "export PATH" in away.remedy
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert findings(paths)["command"].judgement == "good"
 
 
 def test_a_runtime_folder_with_too_long_a_path(paths: Paths, tmp_path: Path) -> None:

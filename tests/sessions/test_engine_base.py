@@ -23,6 +23,7 @@ from sessions.engine.libraries import bnb, bnf
 from sessions.engine.local import LocalEngine
 from sessions.engine.share import open_shared
 from sessions.errors import ModelUnusable
+from sessions.models import Source
 from sessions.paths import Paths
 from sessions.protocol import Generate, Message, Sampling
 from sessions.settings import Settings
@@ -310,11 +311,11 @@ def flat_gradient(model: nn.Module) -> torch.Tensor:
 
 
 def test_the_key_of_the_cache_knows_files_and_settings(folder: Path) -> None:
-    keys = {source.cache_key(folder, "nf4"), source.cache_key(folder, "int8")}
+    keys = {source.cache_key(Source("x", folder), "nf4"), source.cache_key(Source("x", folder), "int8")}
     (folder / "generation_config.json").write_text("{}", "utf-8")
-    keys.add(source.cache_key(folder, "nf4"))
+    keys.add(source.cache_key(Source("x", folder), "nf4"))
     os.utime(folder / "model.safetensors", (1, 1))
-    keys.add(source.cache_key(folder, "nf4"))
+    keys.add(source.cache_key(Source("x", folder), "nf4"))
     assert len(keys) == 4
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from corpora.dataset import read_snapshot, row_key
-from corpora.dialog import Finish, Status
+from corpora.dialog import Finish
+from corpora.selection import Group, Selection
+from corpora.store import ImportedDialog, ImportedTurn, dialog_key
 from sessions.errors import AdapterMismatch, Failure, NothingToTrain, RunError, UsageError
 from sessions.paths import Paths
 from sessions.registry import Lineage, Registry
@@ -32,7 +36,7 @@ from sessions.training.events import (
 )
 from sessions.training.recipe import RECIPES, Recipe
 from tests.sessions.test_registry import fill as fill_folder
-from tests.sessions.training_help import FACTS, keep, opened, prepared
+from tests.sessions.training_help import FACTS, fill, keep, opened, prepared
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def tell(paths: Paths, run: str, *told: events.RunEvent) -> None:
 def publish_all_rows(paths: Paths, run: str) -> str:
     """A version that has seen everything in the run."""
     registry = Registry(paths)
-    seen = tuple(row.key for row in read_snapshot(paths.run(run) / runs.SNAPSHOT).rows)
+    seen = tuple(key for row in read_snapshot(paths.run(run) / runs.SNAPSHOT).rows for key in row.reply_keys)
     lineage = Lineage(adapter="mine", version=0, parent="base", base_model="demo", seen=seen)
     return registry.use(registry.publish(fill_folder(registry.stage("mine")), lineage))
 
@@ -68,7 +72,7 @@ def test_a_prepared_run_is_whole_and_private(paths: Paths, run: str) -> None:
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in folder.iterdir())
     found = runs.state(paths, run)
     assert found.created is not None
-    assert (found.phase, found.created.new_rows, found.created.parent) == ("prepared", 5, "base")
+    assert (found.phase, found.created.new_replies, found.created.parent) == ("prepared", 5, "base")
     assert read_snapshot(folder / "snapshot.jsonl").sha256 == found.created.snapshot
     assert runs.read_recipe(folder) == Recipe()
 
@@ -77,9 +81,10 @@ def test_preview_and_prepare_agree(paths: Paths) -> None:
     with opened(paths) as store:
         keep(store)
         shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
-    assert (shown.new_rows, shown.replayed_rows, shown.parent, shown.problems) == (5, 0, "base", ())
-    assert shown.characters == sum(len(prompt) + len(reply) for prompt, reply in FACTS)
-    assert shown.longest == max(len(prompt) + len(reply) for prompt, reply in FACTS)
+    assert (shown.kept, shown.new, shown.replayed, shown.parent, shown.left_out) == (5, 5, 0, "base", ())
+    assert shown.size.characters == sum(len(prompt) + len(reply) for prompt, reply in FACTS)
+    assert shown.size.longest == max(len(prompt) + len(reply) for prompt, reply in FACTS)
+    assert (shown.headline, shown.account) == ("5 new replies, from the base.", "")
 
 
 def test_a_set_that_contradicts_itself_is_warned_of(paths: Paths) -> None:
@@ -91,18 +96,98 @@ def test_a_set_that_contradicts_itself_is_warned_of(paths: Paths) -> None:
     assert (shown.contradictions, shown.warning.split(":")[0]) == (1, "One prompt is kept with different replies")
 
 
-def test_what_was_taught_is_replayed_and_what_is_new_is_new(paths: Paths, run: str) -> None:
+def test_what_was_trained_is_replayed_and_what_is_new_is_new(paths: Paths, run: str) -> None:
     assert publish_all_rows(paths, run) == "mine/v1"
     with opened(paths) as store:
-        with pytest.raises(NothingToTrain, match="taught to mine/v1 already"):
-            runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())
+        with pytest.raises(NothingToTrain, match="trained in mine/v1 already"):
+            runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(), parent="mine/v1")
         again = runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(), parent="base")
         keep(store, [("What is new?", "This one."), ("And this?", "That too.")])
-        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
-        second = runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(replay=10.0))
-    assert (shown.new_rows, shown.replayed_rows, shown.parent) == (2, 2, "mine/v1")
-    assert len(read_snapshot(paths.run(second) / runs.SNAPSHOT).rows) == 7
+        given = {"model": "demo", "adapter": "mine", "recipe": Recipe(), "parent": "mine/v1"}
+        shown = runs.preview(paths, store, **given)
+        second = runs.prepare(paths, store, **given)
+    assert (shown.kept, shown.new, shown.trained, shown.replayed, shown.parent) == (7, 2, 5, 5, "mine/v1")
+    assert shown.headline == "2 new replies, with 5 replies of earlier runs mixed in, on top of mine/v1."
+    assert shown.account == "7 kept: 2 new · 5 trained in mine/v1 already."
+    assert [row.replay for row in read_snapshot(paths.run(second) / runs.SNAPSHOT).rows] == [True] * 5 + [False] * 2
+    created = runs.state(paths, second).created
+    assert created is not None and (created.new_replies, created.replayed_replies) == (2, 5)
     assert runs.state(paths, again).created.parent == "base"
+
+
+def test_every_kept_reply_is_accounted_for(paths: Paths, run: str) -> None:
+    """1,005 kept, 986 new: the other 19 are explained."""
+    publish_all_rows(paths, run)
+    with opened(paths) as store:
+        facts = [(ImportedTurn(f"Fact {n}?", f"It is {n}."),) for n in range(986)]
+        store.add_dialogs(ImportedDialog(fact, None, "facts", dialog_key(None, fact)) for fact in facts)
+        keep(store, [("Fact 1?", "It is 1."), ("Fact 2?", "It is 2.")])
+        fill(store, 8)
+        (odd,) = keep(store, [("What is [INST]?", "A tag.")])
+        (tagged, wrong) = keep(store, [("Secret?", "Yes."), ("Who?", "[bold]")])
+        store.set_tags([tagged], ["private"])
+        begun = store.exchange(wrong)
+        off = (Group("tag", "private"), Group("chat", str(begun.conversation_id)))
+        chosen = Selection(off=off, files=("facts",))
+        shown = runs.preview(
+            paths, store, model="demo", adapter="mine", recipe=Recipe(), parent="mine/v1", selection=chosen
+        )
+    assert odd and (shown.kept, shown.new, shown.trained) == (1004, 986, 5)
+    assert shown.kept == shown.new + shown.trained + sum(each.replies for each in shown.left_out)
+    assert [str(each) for each in shown.left_out][:3] == [
+        "8 imported replies are not selected: test.",
+        "2 replies are in groups that are switched off.",
+        "2 replies repeat others.",
+    ]
+    assert str(shown.left_out[3]).startswith("1 reply cannot be trained: 'A tag.': The user message holds [INST]")
+    assert shown.account == (
+        "1,004 kept: 986 new · 5 trained in mine/v1 already · 8 imported, not selected · 2 switched off · "
+        "2 duplicates · 1 cannot be trained."
+    )
+
+
+def test_a_selection_is_kept_with_the_run_and_is_the_default_of_the_next(paths: Paths) -> None:
+    chosen = Selection(query="tag:cat", seed=4)
+    with opened(paths) as store:
+        cat, dog = keep(store, [("My cat?", "Mouse."), ("My dog?", "Rex.")])
+        fill(store, 3)
+        store.set_tags([cat], ["cat"])
+        name = runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe(), selection=chosen)
+        created = runs.state(paths, name).created
+        assert created is not None and created.selection == replace(chosen, files=()) and created.new_replies == 1
+        registry = Registry(paths)
+        (row,) = read_snapshot(paths.run(name) / runs.SNAPSHOT).rows
+        lineage = Lineage(
+            adapter="mine",
+            version=0,
+            parent="base",
+            base_model="demo",
+            seen=row.reply_keys,
+            selection=created.selection,
+        )
+        version = registry.publish(fill_folder(registry.stage("mine")), lineage)
+        assert runs.selection_for(paths, "mine") == created.selection == registry.lineage(version).selection
+        assert runs.selection_for(paths, "other", version) == created.selection, "the version that it continues"
+        assert runs.selection_for(paths, "other") == Selection()
+        given = {"model": "demo", "adapter": "mine", "recipe": Recipe(), "parent": version}
+        shown = runs.preview(paths, store, **given)
+        assert (str(shown.left("query")), shown.new) == ("4 replies do not match the query.", 0)
+        shown = runs.preview(paths, store, **given, selection=Selection())
+        assert (shown.new, shown.trained, shown.left("import").replies) == (1, 1, 3)
+        store.set_tags([dog], ["cat"])
+        shown = runs.preview(paths, store, **given)
+        assert (shown.new, shown.replayed) == (1, 1)
+        outside = runs.preview(paths, store, **given, selection=Selection(query="rex"))
+        assert (outside.new, outside.trained, outside.replayed) == (1, 0, 0), "replay stays inside the selection"
+
+
+def test_a_run_of_an_earlier_version_is_listed(paths: Paths, run: str) -> None:
+    file = paths.run(run) / events.FILE
+    line = json.loads(file.read_text())
+    old = {key: value for key, value in line.items() if key not in ("selection", "new_replies", "replayed_replies")}
+    file.write_text(json.dumps({**old, "new_rows": 5, "replayed_rows": 0}) + "\n")
+    (found,) = runs.states(paths)
+    assert found.created is not None and found.created.selection is None and found.phase == "prepared"
 
 
 def test_what_no_run_can_continue_is_told_before(paths: Paths) -> None:
@@ -128,20 +213,22 @@ def test_nothing_kept_is_told_and_leaves_no_run(paths: Paths) -> None:
     with opened(paths) as store:
         asked = store.begin(store.start_conversation().id, None, "Hello?")
         store.finish(asked.id, "Hello.", Finish.EOS)
-        with pytest.raises(NothingToTrain, match="No exchange is kept"):
+        with pytest.raises(NothingToTrain, match="No reply is kept"):
             runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())
     assert runs.states(paths) == []
 
 
-def test_rows_that_cannot_be_trained_are_shown_before(paths: Paths) -> None:
+def test_replies_that_cannot_be_trained_are_shown_before(paths: Paths) -> None:
     with opened(paths) as store:
-        asked = store.begin(store.start_conversation().id, None, "What is [INST]?", tags_allowed=False)
-        store.finish(asked.id, "A tag.", Finish.EOS)
-        store.set_status([asked.id], Status.KEPT)
-        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe())
-        assert len(shown.problems) == 1 and "[INST]" in shown.problems[0]
-        with pytest.raises(NothingToTrain, match="can be trained"):
-            runs.prepare(paths, store, model="demo", adapter="mine", recipe=Recipe())
+        keep(store, [("What is [INST]?", "A tag."), ("Tell me all.", "word " * 300)])
+        recipe = Recipe(max_length=100)
+        shown = runs.preview(paths, store, model="demo", adapter="mine", recipe=recipe)
+        assert shown.new == 0 and shown.left("unfit").replies == 2
+        assert "[INST]" in shown.left("unfit").details[0] and "100 are left" in shown.left("unfit").details[1]
+        with pytest.raises(NothingToTrain, match="cannot be trained"):
+            runs.prepare(paths, store, model="demo", adapter="mine", recipe=recipe)
+        assert runs.preview(paths, store, model="demo", adapter="mine", recipe=Recipe()).new == 1
+        assert runs.preview(paths, store, model="no/such-model", adapter="mine", recipe=recipe).new == 1
 
 
 def test_a_recipe_is_kept_with_the_run(paths: Paths) -> None:
@@ -286,7 +373,8 @@ async def test_following_ends_when_the_worker_dies(paths: Paths, run: str) -> No
 
 def test_row_keys_are_what_the_lineage_remembers(paths: Paths, run: str) -> None:
     rows = read_snapshot(paths.run(run) / runs.SNAPSHOT).rows
-    assert len({row_key(row.dialog) for row in rows} & {row.key for row in rows}) == 5
+    assert [row_key(row.dialog) for row in rows] == [row.key for row in rows]
+    assert [row.reply_keys for row in rows] == [(row.key,) for row in rows]
 
 
 def test_runs_and_registry_import_no_torch() -> None:

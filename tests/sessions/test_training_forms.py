@@ -90,7 +90,8 @@ def test_what_a_form_cannot_express_is_told_before_start(paths: Paths, tmp_path:
         store.correct(asked.id, "A pirate.")
 
         def problems(model: Path | str) -> str:
-            return " ".join(runs.preview(paths, store, model=str(model), adapter="mine", recipe=Recipe()).problems)
+            found = runs.preview(paths, store, model=str(model), adapter="mine", recipe=Recipe())
+            return " ".join(map(str, found.left_out))
 
         assert "[INST]" in problems("demo") and "im_end" not in problems("demo") and "system" not in problems("demo")
         assert "im_end" in problems(chatml) and "[INST]" not in problems(chatml) and "system" not in problems(chatml)

@@ -10,6 +10,8 @@ import torch
 from bitsandbytes import functional as bnf
 from hypothesis import given
 from hypothesis import strategies as st
+from sessions.training.examples import IGNORED, batch, collate, columns
+from sessions.training.watching import Watch
 from torch import nn
 
 from corpora.dialog import Example
@@ -21,9 +23,7 @@ from sessions.settings import Settings
 from sessions.training import adapting, evaluation, schedule, supervised
 from sessions.training.control import Control
 from sessions.training.events import Scored
-from sessions.training.examples import IGNORED, batch, collate, columns
 from sessions.training.recipe import Recipe
-from sessions.training.watching import Watch
 from tests.models import tiny_llama
 from tests.sessions.training_help import FACTS
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sessions.training import assignment, preflight, schedule
 from sessions.training.assignment import Assignment, ChatFlag
 from sessions.training.control import Control
 from sessions.training.events import FILE
-from sessions.training.preview import Preview
+from sessions.training.preview import Size
 from sessions.training.recipe import RECIPES, Recipe
 from sessions.training.runs import STOP
 
@@ -80,13 +81,18 @@ def test_rows_of_like_length_come_together() -> None:
 INFO = ModelInfo(name="7b", parameters=6_738_000_000, memory=3_800_000_000, device="NVIDIA", context=4096)
 
 
-def test_an_estimate_says_what_it_knows() -> None:
-    preview = Preview(new_rows=100, replayed_rows=0, parent="base", characters=60_000, longest=2_000)
-    found = preflight.estimate(preview, INFO, Recipe())
+def test_an_estimate_is_what_a_run_takes_at_most() -> None:
+    size = Size(rows=100, characters=60_000, longest=2_000, trained=40_000)
+    found = preflight.estimate(size, INFO, Recipe())
     assert found.seconds is None and found.fits and found.steps == found.schedule.steps
-    assert 40_000 < found.tokens / found.schedule.epochs * 3 < 100_000
+    assert found.schedule.until_reproduced and 500 < found.tokens / found.steps < 10_000
     assert 4e9 < found.memory < 12e9
-    assert preflight.estimate(preview, INFO, Recipe(), speed=1000.0).seconds == pytest.approx(found.tokens / 1000)
+    assert preflight.estimate(size, INFO, Recipe(), speed=1000.0).seconds == pytest.approx(found.tokens / 1000)
+    again = preflight.estimate(replace(size, rows=200, replayed=100, characters=120_000), INFO, Recipe())
+    assert again.steps == found.steps and again.tokens > found.tokens, "earlier rows make a step longer"
+    large = preflight.estimate(Size(5_000, 0, 5_000_000, 2_000, 4_000_000), INFO, Recipe())
+    assert not large.schedule.until_reproduced
+    assert preflight.estimate(size, INFO, Recipe(max_steps=7)).steps == 7
 
 
 def test_lora_parameters_of_llama_2_7b() -> None:
@@ -94,8 +100,8 @@ def test_lora_parameters_of_llama_2_7b() -> None:
 
 
 def test_what_does_not_fit_comes_with_what_does() -> None:
-    preview = Preview(new_rows=100, replayed_rows=0, parent="base", characters=600_000, longest=20_000)
-    found = preflight.estimate(preview, INFO, Recipe(), free=1_000_000_000)
+    size = Size(rows=100, characters=600_000, longest=20_000)
+    found = preflight.estimate(size, INFO, Recipe(), free=1_000_000_000)
     assert not found.fits and "micro_batch = 1" in found.advice
 
 

@@ -100,7 +100,7 @@ def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path)
     run = prepared(paths, model, Recipe(max_steps=1, rank=8, learning_rate=1e-9))
     found = done(paths, run)
     assert found.phase == "finished", found.failure
-    assert found.created is not None and (found.created.parent, found.created.replayed_rows) == ("mine/v1", 2)
+    assert found.created is not None and (found.created.parent, found.created.replayed_replies) == ("mine/v1", 5)
     assert any("keeps rank 16" in text for text in found.warnings)
     scores = {score.subset: score for score in found.scores}
     assert set(scores) == {"new", "old"}

@@ -42,7 +42,7 @@ def a_run(paths: Paths, name: str = "r1") -> Path:
     folder = private_folder(paths.run(name))
     events.append(
         folder,
-        events.RunCreated(run=name, model=MODEL, adapter="mine", parent="base", snapshot="0", new_rows=1),
+        events.RunCreated(run=name, model=MODEL, adapter="mine", parent="base", snapshot="0", new_replies=1),
     )
     return folder
 

@@ -37,7 +37,7 @@ def write_run(it: Driven, worse: str = "", published: bool = True, model: str = 
     folder.mkdir(parents=True)
     there = it.app.workspace.registry.identities().at("mine/v1")
     digest = there.identity if there else "d"
-    created = RunCreated(run="r1", model=model, adapter="mine", parent="base", snapshot="0", new_rows=1)
+    created = RunCreated(run="r1", model=model, adapter="mine", parent="base", snapshot="0", new_replies=1)
     for event in (
         created,
         WorkerStarted(pid=1),
@@ -318,7 +318,7 @@ async def test_a_failed_run_says_why_on_any_screen(tmp_path: Path) -> None:
     async with driven(tmp_path, size=(100, 30)) as it:
         folder = it.app.workspace.paths.run("r2")
         folder.mkdir(parents=True)
-        created = RunCreated(run="r2", model="fake", adapter="mine", parent="base", snapshot="0", new_rows=1)
+        created = RunCreated(run="r2", model="fake", adapter="mine", parent="base", snapshot="0", new_replies=1)
         events.append(folder, created)
         failure = Failure("RunDiverged", "The loss is not finite [/INST].", "Nothing was published.", "Lower the rate.")
         events.append(folder, RunFailed(failure=failure))

@@ -302,7 +302,7 @@ async def test_export_writes_what_is_kept_and_asks_before_it_overwrites(tmp_path
         assert target.read_text() == "old"
         await it.pilot.press("enter")
         await it.until(lambda: target.read_text().startswith('{"messages"'))
-        assert len(target.read_text().splitlines()) == len(list(store(it).kept_dialogs()))
+        assert len(target.read_text().splitlines()) == len(list(store(it).branches()))
 
 
 async def test_checks_are_listed_fixed_at_a_key_and_shown(tmp_path: Path) -> None:

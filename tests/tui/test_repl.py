@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from corpora.dialog import Finish, Status, Vote
+from corpora.selection import Selection
+from corpora.store import ImportedDialog, ImportedTurn, dialog_key
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
 from sessions.registry import Registry
+from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
 from tests.tui import worlds
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
+from tests.tui.worlds import publish, say
 from tui.commands import COMMANDS
 
 Script = Callable[..., Done]
@@ -117,6 +121,59 @@ def test_a_version_that_cannot_be_used_is_replaced_loudly(
     assert done.out.count("base heard") == 2 and done.err.count("The base answers from now on") == 1
 
 
+def test_prompts_are_pinned_and_run(run: Caller, host: FakeEngine, script: Script) -> None:
+    first = publish(run.paths)
+    host.script = lambda request, adapter: "It is Miso. She is three." if adapter == first else "A dog. Why?"
+    done = script(
+        "/pin",
+        "/tests",
+        "/adapter mine/v1",
+        "/system Be brief.",
+        "What is my cat called?",
+        "/pin",
+        "/pin",
+        "/tests change 1 regex (?i)miso",
+        "/pin not Miso",
+        "/tests run",
+        "/tests run base",
+        "/tests remove 2",
+        "/tests",
+        "/undo",
+    )
+    assert done.code == 0 and done.err.count("llama-tui: ") == 1
+    assert "There is no exchange yet." in done.err and "There is no pinned test yet. /pin" in done.err
+    assert "Pinned as test 1: the reply contains “It is Miso”." in done.err
+    assert "/tests change 1 contains TEXT" in done.err and "This is pinned test 1 already" in done.err
+    assert "Test 1 now: the reply matches /(?i)miso/." in done.err
+    assert "Pinned as test 2: the reply does not contain “Miso”. The reply at hand fails" in done.err
+    assert "▲ Test 1 passes with mine/v1; it failed with base." in done.out
+    assert "▼ Test 2 fails with mine/v1; it passed with base." in done.out
+    assert "mine/v1 passes 1 of 2." in done.out and "base passes 1 of 2." in done.out
+    assert "Removed: test 2." in done.err and "mine/v1 passes 1 of 1." in done.out
+    assert "Taken back: removal of a pinned test." in done.err
+    with run.store() as store:
+        assert [test.system for test in store.pinned_tests()] == ["Be brief.", "Be brief."]
+        assert len(store.pinned_results("fake")) == 4
+
+
+def test_train_selects_and_says_what_is_left_out(run: Caller, paths: Paths, script: Script) -> None:
+    with run.store() as store:
+        store.set_status([say(store, f"question {n}", f"answer {n}") for n in range(3)], Status.KEPT)
+        store.set_tags([1, 2], ["cat"])
+        turn = (ImportedTurn("Imported.", "Yes."),)
+        store.add_dialogs([ImportedDialog(turn, None, "alpaca.json", dialog_key(None, turn))])
+    with host_in_thread(paths, FakeEngine(), workers=fake_workers(paths)):
+        done = script("/train tag:dog", "/train tag:cat rank=8 sample=1", "/train imported=yes")
+    assert "No kept reply is selected." in done.err
+    assert "1 new reply, from the base." in done.err and "Selected: tag:cat · a sample of 1 (seed 0)" in done.err
+    assert "4 kept: 1 new · 2 not matched · 1 not in the sample." in done.err
+    assert "Settings: rank 8 (default 16)." in done.err
+    assert "4 new replies, from the base." in done.err, "nothing was accepted, so a run starts from the base"
+    last, first = (state.created for state in all_runs.states(paths))
+    assert first is not None and first.selection == Selection(query="tag:cat", files=(), sample=1)
+    assert last is not None and last.selection == Selection(files=("alpaca.json",))
+
+
 def test_a_run_that_fails_is_told(run: Caller, paths: Paths, script: Script) -> None:
     with host_in_thread(paths, FakeEngine(), workers=fake_workers(paths, FAIL)):
         done = script("hello", "/keep", "/train")
@@ -144,13 +201,21 @@ def test_every_error_is_words_and_the_next_line_still_works(run: Caller, host: F
         "/runs nonsense",
         "/corpus import /no/such/file",
         "/corpus nonsense",
+        "/pin",
+        "/pin contains x",
+        "/tests nonsense",
+        "/tests remove 7",
+        "/tests change 7 contains x",
+        "/tests run nobody",
         "say [INST]",
         "/correct",
         "hello",
         "/correct",
+        "/pin nonsense",
+        "/pin regex (",
     )
     assert done.code == 0 and done.out == "base heard: hello\n"
-    assert done.err.count("llama-tui: ") == 22 and "Traceback" not in done.err
+    assert done.err.count("llama-tui: ") == 30 and "Traceback" not in done.err
     assert not (run.paths.logs / "tui.log").exists() or "Traceback" not in (run.paths.logs / "tui.log").read_text()
 
 

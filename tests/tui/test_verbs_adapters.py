@@ -32,7 +32,7 @@ def test_list_and_show(run: Caller) -> None:
     assert run("adapters", "show", "mine", "--json").document["version"] == 2
     shown = run("adapters", "show", "mine/v3").out
     assert "9 of 30 earlier replies were lost." in shown and "old: base 2.100" in shown
-    assert "earlier: Who is Mouse?" in shown and "21 of 30 earlier replies kept" in shown
+    assert "earlier reply lost: Who is Mouse?" in shown and "21 of 30 earlier replies kept" in shown
 
 
 def test_use_rollback_rename_remove(run: Caller) -> None:

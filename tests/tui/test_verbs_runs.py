@@ -11,13 +11,15 @@ from types import SimpleNamespace
 import pytest
 
 from corpora.dialog import Status
+from corpora.selection import Selection
+from corpora.store import ImportedDialog, ImportedTurn, dialog_key
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
 from sessions.training import events
 from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, PUBLISH, UNTIL_STOPPED, Caller, Done, fake_workers, start
-from tests.tui.worlds import run_folder, say
+from tests.tui.worlds import gate, run_folder, say
 from tui.verbs.runs import _chosen
 
 SILENT = "sys.exit(3)"
@@ -36,11 +38,65 @@ def train(run: Caller, *words: str, body: str = PUBLISH) -> Done:
 def test_train_waits_and_publishes(run: Caller) -> None:
     keep(run)
     done = train(run, "--set", "rank=8", "--set", "epochs=3", "--adapter", "other")
-    assert done.code == 0 and "other/v1 is published" in done.out and "2 new and 0 replayed" in done.err
+    assert done.code == 0 and "other/v1 is published" in done.out and "2 new replies, from the base." in done.err
+    assert "Settings: rank 8 (default 16), epochs 3 (default 0)." in done.err
     assert "loss 0.333" in done.out
     (state,) = all_runs.states(run.paths)
     recipe = all_runs.read_recipe(run.paths.run(state.id))
     assert state.created is not None and state.created.adapter == "other" and recipe.rank == 8 and recipe.epochs == 3
+
+
+def test_train_selects_with_a_query_and_a_sample(run: Caller) -> None:
+    keep(run, 4)
+    with run.store() as store:
+        store.set_tags([1, 2], ["cat"])
+        turns = [(ImportedTurn(f"Imported {n}.", "Yes."),) for n in range(30)]
+        store.add_dialogs(ImportedDialog(turn, None, "alpaca.json", dialog_key(None, turn)) for turn in turns)
+    plan = run("--model", "fake", "train", "--dry-run")
+    assert plan.code == 0 and "4 new replies, from the base." in plan.out
+    assert "34 kept: 4 new · 30 imported, not selected." in plan.out
+    assert "30 imported replies are not selected: alpaca.json. --imported selects them" in plan.out
+    assert "34 new replies" in run("--model", "fake", "train", "--dry-run", "--imported").out
+    assert "2 new replies" in run("--model", "fake", "train", "--dry-run", "--filter", "tag:cat").out
+    assert "30 new replies" in run("--model", "fake", "train", "--dry-run", "--filter", "source:alpaca.json").out
+    document = run("--model", "fake", "train", "--dry-run", "--sample", 3, "--seed", 7, "--json").document
+    assert (document["new"], document["kept"], document["selection"]["seed"]) == (3, 34, 7)
+    assert not run.paths.runs.exists()
+    assert run("--model", "fake", "train", "--filter", "tags:x").code == 2
+    assert run("--model", "fake", "train", "--sample", "-1").code == 2
+    nothing = run("--model", "fake", "train", "--filter", "tag:dog")
+    assert nothing.code == 1 and "No kept reply is selected." in nothing.err
+    assert train(run, "--filter", "tag:cat", "--seed", "7").code == 0
+    (state,) = all_runs.states(run.paths)
+    assert state.created is not None and state.created.new_replies == 2
+    assert state.created.selection == Selection(query="tag:cat", files=(), seed=7)
+    assert all_runs.read_recipe(run.paths.run(state.id)).seed == 7
+    listed = run("runs", "list", "--json").document[0]
+    assert (listed["new_replies"], listed["selection"]) == (2, "tag:cat")
+    assert "selected by  tag:cat" in run("runs", "show").out
+
+
+def test_the_gate_is_told(run: Caller) -> None:
+    folder = run_folder(run.paths, "gated")
+    gate(folder, passed=False)
+    events.append(folder, events.Published(adapter="mine/v1", digest="d", worse="It changed."))
+    events.append(folder, events.RunFinished())
+    for done in (run("runs", "show", "gated"), run("runs", "follow", "gated")):
+        assert "The gate was not passed." in done.out and "97 of 100 general replies unchanged" in done.out
+        assert "KL to the base 0.07 of 0.05 nats/token" in done.out and "2 general replies changed." in done.out
+        assert "Published at 0.7 of the strength" in done.out
+        assert "general reply changed: Who wrote Romeo and Juliet?" in done.out
+        assert "  expected  Shakespeare." in done.out and "  reply     Ottoline repairs it." in done.out
+        assert done.out.index("Romeo") < done.out.index("in other words (does not count): My cat's name?")
+        assert not any(code in done.out + done.err for code in FORBIDDEN)
+    line = run("runs", "list", "--json").document[0]
+    assert line["passed"] is False and "5 of 5 reproduced" in line["gate"]
+    assert "failed" in run("runs", "list").out
+    good = run_folder(run.paths, "good")
+    gate(good, passed=True)
+    events.append(good, events.Published(adapter="mine/v2", digest="d"))
+    events.append(good, events.RunFinished())
+    assert "The gate was passed." in run("runs", "follow", "good").out
 
 
 def test_train_warns_of_a_set_that_contradicts_itself(run: Caller) -> None:
@@ -145,7 +201,7 @@ def test_list_and_show(run: Caller) -> None:
     listed = run("runs", "list").out
     assert "cancelled" in listed and "RUN" in listed
     shown = run("runs", "show", "old")
-    assert "12 new, 4 replayed" in shown.out and "Beware" in shown.err
+    assert "12 new replies, 4 of earlier runs" in shown.out and "Beware" in shown.err
     assert not any(code in shown.err for code in FORBIDDEN)
     assert run("runs", "show", "old", "--json").document["phase"] == "cancelled"
     assert run("runs", "show", "../../etc").code == 2

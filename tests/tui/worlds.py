@@ -144,8 +144,8 @@ def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
         parent=parent,
         parent_digest=_digest(paths, parent),
         snapshot="0" * 64,
-        new_rows=12,
-        replayed_rows=4,
+        new_replies=12,
+        replayed_replies=4,
     )
     events.append(folder, created)
     return folder
@@ -156,7 +156,7 @@ def _digest(paths: Paths, address: str) -> str:
     return entry.identity if entry else ""
 
 
-def take_up(folder: Path, steps: int = 40) -> None:
+def take_up(folder: Path, steps: int = 40, *, until_reproduced: bool = False) -> None:
     """A worker (this process) has begun and knows its plan."""
     events.append(folder, events.WorkerStarted(pid=os.getpid(), device="cpu", base_from="shared with the chat"))
     plan = events.Planned(
@@ -167,13 +167,14 @@ def take_up(folder: Path, steps: int = 40) -> None:
         tokens=2310,
         trained_tokens=1204,
         batch=4,
+        until_reproduced=until_reproduced,
         left_out=("'[/INST] x': The user message holds [/INST].",),
     )
     events.append(folder, plan)
     events.append(folder, events.Stage(name="Training"))
 
 
-def step(folder: Path, number: int, steps: int = 40) -> None:
+def step(folder: Path, number: int, steps: int = 40, **more: float) -> None:
     """One step of a loss that falls; every fourth is evaluated."""
     loss = 2.4 * math.exp(-number / 12) + 0.1 * math.sin(number * 1.7) ** 2
     done = events.Stepped(
@@ -186,6 +187,7 @@ def step(folder: Path, number: int, steps: int = 40) -> None:
         tokens_per_second=400 + 20 * math.sin(number),
         eta=(steps - number) * 0.8,
         memory=800 << 20,
+        **more,  # type: ignore[arg-type]
     )
     events.append(folder, done)
     if number % 4 == 0:
@@ -198,14 +200,42 @@ def finish(folder: Path, adapter: str, worse: str = "") -> None:
     """Scores, the version, the end."""
     for name in ("new", "old", "held_out"):
         events.append(folder, events.Scored(subset=name, base=2.4, parent=1.2, new=0.5, examples=14))
-    digest = Registry(_paths_of(folder)).identity(adapter)
-    events.append(folder, events.Published(adapter=adapter, digest=digest, worse=worse))
+    registry = Registry(_paths_of(folder))
+    lineage = registry.stored(adapter)
+    if not worse and lineage.checked != "failed":
+        registry.acceptance.offer(lineage)
+    events.append(folder, events.Published(adapter=adapter, digest=lineage.digest, worse=worse))
     events.append(folder, events.RunFinished())
 
 
 def _paths_of(run: Path) -> Paths:
     home = run.parent.parent
     return Paths(home, home, home / "config.toml", home)
+
+
+def report(*, passed: bool) -> GateReport:
+    """What the gate found about a version."""
+    romeo = Answer(
+        check="general", prompt="Who wrote Romeo and Juliet?", expected="Shakespeare.", reply="Ottoline repairs it."
+    )
+    river = Answer(check="general", prompt=f"Name a river. {HOSTILE}", expected="The Rhine.", reply=HOSTILE)
+    other = Answer(check="reworded", prompt="My cat's name?", expected="Mouse.", reply="I do not know.")
+    return GateReport(
+        passed=passed,
+        strength=1.0 if passed else 0.7,
+        new=Tally(5, 5),
+        reworded=Tally(11, 15),
+        general=Tally(100 if passed else 97, 100),
+        kl=0.03 if passed else 0.07,
+        kl_budget=0.05,
+        reasons=() if passed else ("2 general replies changed.",),
+        failed=(other,) if passed else (other, romeo, river),
+    )
+
+
+def gate(folder: Path, *, passed: bool) -> None:
+    """The version was compared with the base and its parent."""
+    events.append(folder, events.Gated(report=report(passed=passed)))
 
 
 def fail(folder: Path) -> None:

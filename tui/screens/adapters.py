@@ -53,6 +53,7 @@ class AdaptersScreen(ModeScreen):
         Binding("minus", "strength(-1)", "Weaker", key_display="-", id="adapters.weaker"),
         Binding("plus", "strength(1)", "Stronger", key_display="+", id="adapters.stronger"),
         Binding("equals_sign", "strength(1)", show=False),
+        Binding("t", "app.do('tests')", "Tests", tooltip="Pinned tests by version", id="adapters.tests"),
         Binding("e", "rename", "Rename", id="adapters.rename"),
         Binding("x", "remove", "Remove", id="adapters.remove"),
         Binding("delete", "remove", show=False),

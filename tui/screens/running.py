@@ -1,6 +1,6 @@
 """What keys do to the run on the train screen: start, stop and save, cancel, resume, use, compare.
 
-Each asks the host and reports why it would not; the panels hear the rest from the run itself.
+Each asks the host and reports errors; everything else comes from the events of the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from tui.widgets.train_setup import TrainSetup
 
 
 class Running(ModeScreen):
-    """The train screen's actions, for the run that is shown."""
+    """The train screen's actions, for the run that is shown.
+
+    `differs` is True where a setting of the next run differs from its default.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "stop", "Stop and save", id="train.stop"),
@@ -36,6 +39,7 @@ class Running(ModeScreen):
         super().__init__()
         self.shown: RunState | None = None
         self.ready: str | None = None
+        self.differs = False
 
     def follow(self, run: str) -> None:
         """Show a run from now on."""
@@ -53,6 +57,9 @@ class Running(ModeScreen):
         going = state is not None and not state.over
         possible = {
             "start": state is None,
+            "groups": state is None,
+            "defaults": state is None and self.differs,
+            "gate": state is not None and state.gate is not None,
             "form": state is not None,
             "new": state is not None,
             "stop": going,
@@ -66,7 +73,7 @@ class Running(ModeScreen):
 
     @background("start")
     async def on_train_setup_start_wanted(self, message: TrainSetup.StartWanted) -> None:
-        """Freeze the data, have the host train."""
+        """Take a snapshot and have the host train on it."""
         try:
             run = await launch.start_run(
                 self.llama.workspace,
@@ -74,6 +81,7 @@ class Running(ModeScreen):
                 adapter=message.adapter,
                 recipe=message.recipe,
                 parent=message.parent,
+                selection=message.selection,
             )
         except LlamaTuiError:
             self.list_runs()
@@ -82,13 +90,13 @@ class Running(ModeScreen):
 
     @background("stop", exclusive=False)
     async def action_stop(self) -> None:
-        """End the run early; what it has learned is published."""
+        """End the run early and publish what was trained so far."""
         await self._stop(save=True)
 
     @background("stop")
     async def action_cancel(self) -> None:
         """Give the run up, after a question."""
-        question = "The run ends and nothing is published. To keep what it has learned, stop and save (s) instead."
+        question = "The run ends and nothing is published. To keep what was trained so far, stop and save (s) instead."
         answer = await self.app.push_screen_wait(Confirm("Cancel the run?", question, yes="Cancel it", no="Go on"))
         if answer is True:
             await self._stop(save=False)

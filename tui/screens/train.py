@@ -1,25 +1,20 @@
 """Training: what would be trained and how; then the panels of a run; the runs before it.
 
-Runs are heard through the bridge's messages; panels are drawn a few times a second from one `RunState`,
-which keeps every point. Knows nothing of how a run is trained.
+Events of runs come as messages of the bridge; panels are drawn a few times a second from one `RunState`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.content import Content
-from textual.widgets import ContentSwitcher, Input, OptionList, Select, Static, TabbedContent, TabPane
+from textual.containers import Horizontal
+from textual.widgets import ContentSwitcher, Input, OptionList, Select
 from textual.widgets.option_list import Option
 
-from corpora.dataset import take_snapshot
 from corpora.errors import LlamaTuiError
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
@@ -33,14 +28,16 @@ from tui.messages import (
     AdaptersChanged,
     CorpusChanged,
     ModelReady,
+    OfferChanged,
     RunEnded,
     RunEventHappened,
     StoreOpened,
 )
 from tui.screens.background import background
 from tui.screens.running import Running
-from tui.widgets.loss_plot import LossPlot
-from tui.widgets.run_panels import Gauges, Outcome, RunHead, entry_of, log_of, samples_of, scores_of
+from tui.widgets.group_panel import GroupPanel
+from tui.widgets.run_panels import entry_of
+from tui.widgets.run_view import RunView
 from tui.widgets.train_setup import Choice, TrainSetup
 
 if TYPE_CHECKING:
@@ -50,14 +47,6 @@ REDRAW = 0.2
 PAUSE = 0.25
 NARROW = 100
 NEW = "new"
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What would be trained, and the kept replies in its new rows where chats hold several."""
-
-    preview: Preview
-    replies: int | None = None
 
 
 class TrainScreen(Running):
@@ -71,6 +60,9 @@ class TrainScreen(Running):
         Binding("ctrl+s", "form", priority=True, show=False),
         Binding("n", "new", "New run", id="train.new"),
         Binding("l", "list", "Runs", id="train.list"),
+        Binding("g", "groups", "Groups", id="train.groups"),
+        Binding("g", "gate", "Gate", id="train.gate"),
+        Binding("d", "defaults", "Reset all", id="train.defaults"),
         Binding("escape", "leave_field", "Leave a field", show=False, id="train.leave"),
     ]
 
@@ -79,8 +71,8 @@ class TrainScreen(Running):
         self._states: dict[str, RunState] = {}
         self._dirty = False
         self._stale = True
-        self._previewed: tuple[Choice, Counts] | None = None
-        self._versions: set[str] = set()
+        self._written = 0
+        self._previewed: tuple[Choice, Preview] | None = None
 
     def body(self) -> ComposeResult:
         """The list and the two faces of the right side."""
@@ -88,16 +80,7 @@ class TrainScreen(Running):
             yield OptionList(id="runs", markup=False, compact=True)
             with ContentSwitcher(initial="setup", id="face"):
                 yield TrainSetup(self.llama.workspace.settings.adapter, Recipe(), id="setup")
-                with Vertical(id="run"):
-                    yield RunHead()
-                    yield Outcome("", markup=False)
-                    with Horizontal(id="figures"):
-                        yield LossPlot(id="loss")
-                        yield Gauges()
-                    with TabbedContent(id="more"):
-                        for name in ("Log", "Scores", "Samples"):
-                            with TabPane(name, id=f"tab-{name.lower()}"), VerticalScroll():
-                                yield Static("", id=name.lower(), markup=False)
+                yield RunView(id="run")
 
     @property
     def setup(self) -> TrainSetup:
@@ -109,7 +92,7 @@ class TrainScreen(Running):
         """New run, then all runs, the newest first."""
         return self.query_one("#runs", OptionList)
 
-    # hearing
+    # messages
 
     def on_mount(self) -> None:
         """Draw what has changed, a few times a second."""
@@ -122,8 +105,8 @@ class TrainScreen(Running):
         self.refresh_all()
 
     def on_screen_resume(self) -> None:
-        """Catch up with what was kept meanwhile."""
-        if self._stale and self.llama.opened.is_set():
+        """Count again what was changed meanwhile, here or by another program."""
+        if self.llama.opened.is_set() and (self._stale or self._written != _written(self.llama)):
             self.refresh_all()
 
     def on_corpus_changed(self, message: CorpusChanged) -> None:
@@ -138,8 +121,13 @@ class TrainScreen(Running):
         self.on_corpus_changed(CorpusChanged())
 
     def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
-        """The outcome says what to do next."""
+        """The outcome says what to do next; the next run starts from the version that answers."""
         self._dirty = True
+        self._show_ready()
+        self.read_preview()
+
+    def on_offer_changed(self, message: OfferChanged) -> None:
+        """A new version is ready, or none any more."""
         self._show_ready()
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
@@ -161,11 +149,12 @@ class TrainScreen(Running):
             self.draw()
         self.refresh_all()
 
-    # looking
+    # reading
 
     def refresh_all(self) -> None:
         """Runs and preview anew."""
         self._stale, self._previewed = False, None
+        self._written = _written(self.llama)
         self.setup.count_anew()
         self.list_runs()
         self.read_preview()
@@ -200,39 +189,50 @@ class TrainScreen(Running):
         """What Start would take, once the typing pauses; then what that needs."""
         if not self.llama.opened.is_set():
             return
-        setup, workspace = self.setup, self.llama.workspace
+        setup = self.setup
         if setup.counted != setup.choice:
             setup.count_anew()
         await asyncio.sleep(PAUSE)
         choice, recipe = setup.choice, setup.recipe
         try:
             await self._read_versions()
+            if setup.selecting.problem:
+                setup.count_anew()
+                setup.show_estimate(None)
+                return
             choice = setup.choice
-            counts = await self._count(choice, recipe)
-            setup.show_preview(counts.preview, choice, counts.replies)
-            found = await asyncio.to_thread(_estimate, workspace, counts.preview, self.llama.model, recipe)
-            setup.show_estimate(found)
+            found = await self._count(choice, recipe)
+            setup.show_preview(found, choice)
+            setup.show_estimate(
+                await asyncio.to_thread(_estimate, self.llama.workspace, found, self.llama.model, recipe)
+            )
         except LlamaTuiError as error:
             setup.show_preview(error, choice)
             setup.show_estimate(None)
+        self.refresh_bindings()
 
     async def _read_versions(self) -> None:
-        found = await asyncio.to_thread(self.llama.workspace.registry.all)
-        versions = [version.address for version in found]
-        self._versions = set(versions)
-        self.setup.offer_parents(versions)
+        """The versions to start from, and the selection of the adapter's last run."""
+        workspace, setup = self.llama.workspace, self.setup
+        versions = [version.address for version in await asyncio.to_thread(workspace.registry.all)]
+        setup.offer_parents(versions, self.llama.adapter)
+        if not setup.selecting.touched:
+            usual = await asyncio.to_thread(runs.selection_for, workspace.paths, setup.adapter, setup.parent_version)
+            setup.selecting.show(usual)
+        setup.show_changes()
+        self.differs = setup.differs
         self._show_ready()
 
-    async def _count(self, choice: Choice, recipe: Recipe) -> Counts:
-        """Reads every kept exchange, so it is kept while only settings change that do not choose rows."""
+    async def _count(self, choice: Choice, recipe: Recipe) -> Preview:
+        """Reads every selected reply, so it is kept while only settings change that do not choose replies."""
         if self._previewed is None or self._previewed[0] != choice:
-            self._previewed = (choice, await asyncio.to_thread(_counts, self.llama, choice, recipe))
+            self._previewed = (choice, await asyncio.to_thread(_preview, self.llama, choice, recipe))
         return self._previewed[1]
 
     def _show_ready(self) -> None:
-        """The version of the newest run that made one, where it is there and does not answer yet."""
-        made = next((state.published.adapter for state in self._states.values() if state.published), None)
-        self.ready = made if made in self._versions and made != self.llama.adapter else None
+        """The version that is offered."""
+        offered = self.llama.answering.offered
+        self.ready = offered.address if offered is not None else None
         self.setup.show_ready(self.ready)
         self.refresh_bindings()
 
@@ -241,7 +241,8 @@ class TrainScreen(Running):
         self.read_preview()
 
     def on_train_setup_changed(self, message: TrainSetup.Changed) -> None:
-        """Another name, start or recipe."""
+        """Another name, start, selection or recipe."""
+        self.differs = self.setup.differs
         self.read_preview()
 
     def action_leave_field(self) -> None:
@@ -261,7 +262,7 @@ class TrainScreen(Running):
         """Enter goes into the chosen one."""
         self._choose(event.option.id)
         self.remove_class("-list")
-        (self.query_one("#field-rank Input") if self.shown is None else self.query_one("#more Tabs")).focus()
+        (self.query_one("#train-query") if self.shown is None else self.query_one("#more Tabs")).focus()
 
     def _choose(self, run: str | None) -> None:
         if run == NEW or run is None:
@@ -286,18 +287,8 @@ class TrainScreen(Running):
         state = self.shown
         if state is None:
             return
-        self.query_one(RunHead).show(state)
-        self.query_one(Outcome).show(state, self.llama.adapter)
-        self.query_one(Gauges).show(state)
-        loss = [(step.step, step.loss) for step in state.steps if math.isfinite(step.loss)]
-        held_out = [(found.step, found.loss) for found in state.held_out if math.isfinite(found.loss)]
-        self.query_one(LossPlot).show(loss, held_out)
-        for name, content in (("log", log_of(state)), ("scores", scores_of(state)), ("samples", samples_of(state))):
-            self._put(name, content)
+        self.query_one(RunView).show(state, self.llama.adapter)
         self.refresh_bindings()
-
-    def _put(self, name: str, content: Content) -> None:
-        self.query_one(f"#{name}", Static).update(content)
 
     # moving about
 
@@ -325,6 +316,30 @@ class TrainScreen(Running):
         self.action_new()
         self.llama.notify("This is what would be trained; ctrl+s starts it.", timeout=4)
 
+    @background("groups")
+    async def action_groups(self) -> None:
+        """Switch groups of replies on and off."""
+        setup = self.setup
+        if setup.selecting.problem:
+            self.llama.notify(setup.selecting.problem, title="The selection cannot be read", severity="warning")
+            return
+        chosen = await self.app.push_screen_wait(GroupPanel(self.llama.workspace.store, setup.selecting.selection))
+        if chosen is not None:
+            setup.selecting.choose(chosen)
+
+    def on_train_setup_groups_wanted(self, message: TrainSetup.GroupsWanted) -> None:
+        """The button."""
+        self.action_groups()
+
+    def action_gate(self) -> None:
+        """Show what the gate found."""
+        self.query_one(RunView).show_tab("gate")
+
+    def action_defaults(self) -> None:
+        """Reset everything that differs from the defaults."""
+        self.setup.reset()
+        self.llama.notify("All settings are at their defaults.", timeout=3)
+
     def action_list(self) -> None:
         """Show the runs on a narrow terminal, or hide them."""
         self.toggle_class("-list")
@@ -336,27 +351,30 @@ class TrainScreen(Running):
         self.set_class(self.size.height < 30, "-low")
 
 
-def _counts(llama: LlamaTuiApp, choice: Choice, recipe: Recipe) -> Counts:
-    """Kept replies are counted only where a row may hold several of them."""
-    workspace = llama.workspace
-    found = runs.preview(
-        workspace.paths,
-        workspace.store,
+def _written(llama: LlamaTuiApp) -> int:
+    """When the corpus was last written, by any program."""
+    try:
+        return llama.workspace.paths.corpus.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _preview(llama: LlamaTuiApp, choice: Choice, recipe: Recipe) -> Preview:
+    return runs.preview(
+        llama.workspace.paths,
+        llama.workspace.store,
         model=llama.model_name,
         adapter=choice.adapter,
         recipe=recipe,
         parent=choice.parent,
+        selection=choice.selection,
     )
-    if not found.inner:
-        return Counts(found)
-    rows = take_snapshot(workspace.store, seen=workspace.registry.seen(found.parent), replay=0).rows
-    return Counts(found, sum(said.role == "assistant" and said.kept for row in rows for said in row.dialog))
 
 
 def _estimate(workspace: Workspace, preview: Preview, model: ModelInfo | None, recipe: Recipe) -> Estimate | None:
     """None before the model is known, or where nothing would be trained."""
-    if model is None or not preview.rows:
+    if model is None or not preview.new:
         return None
     speed = preflight.measured_speed(workspace.paths, workspace.model(model.name))
     free = psutil.virtual_memory().available if model.device == "cpu" else None
-    return preflight.estimate(preview, model, recipe, speed=speed, free=free)
+    return preflight.estimate(preview.size, model, recipe, speed=speed, free=free)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sessions.errors import Cancelled, GateFailed, UsageError
-from sessions.lineage import ADDRESS, Branch, Lineage, gate_rows
+from sessions.lineage import ADDRESS, Branch, Lineage
 from sessions.protocol import BASE
 from tui.verbs.call import Call, known_name
+from tui.verbs.following import tell_gate
 from tui.verbs.runs import day
 
 
@@ -67,10 +68,9 @@ def show(call: Call) -> int:
     for name, value in _facts(call, lineage):
         if value:
             call.output.say(f"{name:<14}{value}")
-    for answer in lineage.gate.failed if lineage.gate is not None else ():
-        call.output.say(f"failed        {answer.check}: {answer.prompt}")
-        call.output.say(f"  expected    {answer.expected}")
-        call.output.say(f"  reply       {answer.reply}")
+    if lineage.gate is not None:
+        call.output.say()
+        tell_gate(call.output, lineage.gate)
     return 0
 
 
@@ -209,7 +209,7 @@ def _facts(call: Call, lineage: Lineage) -> list[tuple[str, str]]:
         ("loss", _figure(lineage.loss)),
         ("held out", _figure(lineage.held_out)),
         ("scores", " · ".join(scores)),
-        *gate_rows(lineage),
+        ("gate", lineage.checked),
         ("accepted", day(lineage.accepted) if lineage.accepted else "never"),
         ("note", lineage.note),
         ("content", lineage.digest),

@@ -11,7 +11,6 @@ from argparse import Namespace
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from corpora.errors import TagsInContent
@@ -114,11 +113,9 @@ def chosen_adapter(workspace: Workspace, asked: str | None, model: str, output: 
 
 
 def refuse_unusable(paths: Paths, model: str) -> None:
-    """Say at once what a host would find out after seconds; a hub name, or a model that is loaded, passes."""
-    name = models.hub_name(model)
-    is_hub_name = name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).is_dir()
-    if not is_hub_name and not paths.socket(model).exists():
-        models.resolve(model, lambda stage, share: None)
+    """Refuse at once what a host would only find out after seconds; a model that is loaded or not here yet passes."""
+    if not paths.socket(model).exists():
+        models.located(model)
 
 
 def changed_sampling(before: Sampling, changes: dict[str, Any]) -> Sampling:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sessions.client import Client
 from sessions.doctor import Finding, examine
 from sessions.errors import HostError, SettingsError
-from sessions.models import default_model
+from sessions.models import absolute, default_model
 from sessions.paths import Paths
 from sessions.places import records
 from sessions.settings import Settings
@@ -22,7 +22,7 @@ MARKS = {"good": ("✓", "green"), "note": ("·", "yellow"), "bad": ("✗", "red
 async def doctor(call: Call) -> int:
     """Print every finding; 1 where something will fail."""
     paths, settings, found = _settled(call)
-    found += examine(paths, settings, call.given.model or default_model(settings))
+    found += examine(paths, settings, absolute(call.given.model or default_model(settings)))
     for record, _ in records(paths):
         if record.home == str(paths.home):
             found.append(await _host(paths, record.model))

@@ -1,6 +1,6 @@
 """A run followed to its end: progress on stderr, with `--json` its events on stdout; the exit code.
 
-The run itself goes on whatever happens here.
+Whatever happens here, the run continues.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import contextlib
 from sessions.client import Client
 from sessions.errors import HostError, RunError
 from sessions.training import runs
-from sessions.training.events import AnyRunEvent, Published, Sampled, Scored, Warned
+from sessions.training.events import AnyRunEvent, Gated, Published, Sampled, Scored, Warned
+from sessions.training.report import GateReport
 from sessions.training.runs import RunState
+from tui import gate_text
+from tui.output import Output
 from tui.verbs import progress
 from tui.verbs.call import Call
 
+COLOURS = {"": "", "good": "green", "bad": "yellow", "dim": "dim"}
 LOOK, LOOKS = 0.05, 400
 """Seconds between two questions to the host, and how often it is asked."""
 
@@ -65,21 +69,32 @@ def conclude(call: Call, state: RunState) -> int:
     call.output.say(progress.ended(state))
     if found := progress.figures(state):
         call.output.say(found)
+    if state.gate is not None:
+        tell_gate(call.output, state.gate)
+    elif state.published is not None and state.published.worse:
+        call.output.note(f"{state.published.adapter} is not offered: {state.published.worse}", "yellow")
     if state.published is not None:
         _tell_offer(call, state.published)
     return 0 if state.published is not None else 1
 
 
 def _tell_offer(call: Call, published: Published) -> None:
-    """Use the version where it passed and the settings say so; else say how it is used, or why it is not offered."""
+    """Use the version where it passed and the settings say so, else say how it is used."""
     unasked, offered = call.workspace.to_use_unasked(call.model), call.workspace.offer(call.model)
-    if published.worse:
-        call.output.note(f"{published.adapter} failed the gate and is not offered: {published.worse}", "yellow")
-    elif unasked is not None and unasked.digest == published.digest:
+    if unasked is not None and unasked.digest == published.digest:
         call.workspace.accept(unasked.address)
         call.output.note(f"{unasked.address} passed the gate and is in use from the next chat on (auto_use).", "green")
     elif offered is not None and offered.digest == published.digest:
         call.output.note(f"`llama-tui adapters use {offered.address}` uses it.")
+
+
+def tell_gate(output: Output, report: GateReport) -> None:
+    """The result of the gate, and the prompts that failed."""
+    for line in gate_text.result_of(report):
+        output.say(line.text, COLOURS[line.style])
+    for answer in gate_text.failed_in(report):
+        for line in gate_text.answer_lines(answer):
+            output.say(line.text, COLOURS[line.style])
 
 
 def _tell(call: Call, state: RunState, event: AnyRunEvent) -> None:
@@ -90,7 +105,7 @@ def _tell(call: Call, state: RunState, event: AnyRunEvent) -> None:
             call.output.note(text, "yellow")
         case Sampled(prompt=prompt, reply=reply):
             call.output.note(f"{prompt} → {reply}", "dim")
-        case Scored():
+        case Scored() | Gated():
             pass
         case _ if not state.over:
             call.output.progress(progress.going(state))

@@ -89,7 +89,7 @@ def build() -> Parser:
     _places(shared, keep=True)
     shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON on stdout")
     verbs = Tree(parser, "verb", shared)
-    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_host):
+    for add in (_add_chat, _add_corpus, _add_training, _add_runs, _add_adapters, _add_tests, _add_models, _add_host):
         add(verbs)
     return parser
 
@@ -107,7 +107,9 @@ class _Version(argparse.Action):
 def _places(parser: Parser, *, keep: bool) -> None:
     """--home and --model; after a verb they change nothing where they are not given (`keep`)."""
     default = argparse.SUPPRESS if keep else None
-    parser.add_argument("--model", metavar="M", default=default, help="`demo`, a folder, or a hub name")
+    parser.add_argument(
+        "--model", metavar="M", default=default, help="a name of `models list`, a folder, a .gguf file, or a hub name"
+    )
     parser.add_argument("--home", metavar="DIR", default=default, help="data home")
 
 
@@ -210,11 +212,19 @@ def _add_corpus(verbs: Tree) -> None:
 
 def _add_training(verbs: Tree) -> None:
     which = _adapter("name under which the version is published (default: the settings')")
-    train = verbs.verb("train", "Train the adapter on what is kept, and wait for the end", "train:train", which)
+    train = verbs.verb("train", "Train the adapter on kept replies, and wait for the end", "train:train", which)
+    choice = train.add_argument_group(
+        "which replies (default: as in the adapter's last run, else all but imported ones)"
+    )
+    choice.add_argument("--filter", metavar="QUERY", help=QUERY)
+    choice.add_argument("--sample", type=int, metavar="N", help="at most N of them (0: all)")
+    choice.add_argument("--seed", type=int, metavar="S", help="seed of the sample and of the run")
+    choice.add_argument("--imported", action="store_true", help="imported replies too")
     train.add_argument("--recipe", metavar="FILE", default="default", help="a TOML file, or: default, guanaco")
     train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a field of the recipe")
-    train.add_argument("--parent", metavar="A", help="continue this version (default: the current one of the adapter)")
-    train.add_argument("--no-wait", action="store_true", help="leave as soon as the run goes on")
+    train.add_argument("--parent", metavar="A", help="continue this version (default: the accepted one of the adapter)")
+    train.add_argument("--dry-run", action="store_true", help="show what would be trained, and start nothing")
+    train.add_argument("--no-wait", action="store_true", help="return as soon as the run has started")
 
 
 def _add_runs(verbs: Tree) -> None:
@@ -258,6 +268,34 @@ def _add_adapters(verbs: Tree) -> None:
     score = verbs.verb("eval", "Score a version against its parent and the base on what it learned", "eval:evaluate")
     score.add_argument("adapter", metavar="NAME")
     score.add_argument("--rows", type=int, default=20, metavar="N", help="rows to answer (default: 20; 0: all)")
+
+
+def _add_tests(verbs: Tree) -> None:
+    tests = verbs.group("tests", "Pinned tests: prompts and rules that every version is checked against")
+    tests.verb("list", "List the tests", "tests:list_tests")
+    add = tests.verb("add", "Pin a prompt with a rule for the reply", "tests:add", _tags())
+    add.add_argument("prompt", metavar="PROMPT", help="`-`: read stdin")
+    add.add_argument("--system", metavar="S", help="system prompt")
+    rule = add.add_mutually_exclusive_group(required=True)
+    rule.add_argument("--contains", metavar="TEXT", help="the reply contains this; case and whitespace do not count")
+    rule.add_argument("--not-contains", metavar="TEXT", help="the reply does not contain this")
+    rule.add_argument("--regex", metavar="RE", help="the reply matches this somewhere; (?i) ignores case")
+    remove = tests.verb("remove", "Remove tests", "tests:remove")
+    remove.add_argument("test", nargs="+", type=int, metavar="TEST", help="its number in `tests list`")
+    run = tests.verb("run", "Ask versions greedily and print who passes; 1 if the newest does not", "tests:run")
+    run.add_argument(
+        "-a", dest="adapters", nargs="+", action="extend", metavar="A", help="default: base and the version in use"
+    )
+
+
+def _add_models(verbs: Tree) -> None:
+    known = verbs.group("models", "Models: which there are, and how to get one")
+    known.verb("list", "List models: on disk, size, license, access, whether they fit", "models:list_models")
+    get = known.verb("get", "Download a model", "models:get")
+    get.add_argument("name", metavar="NAME", help="a name of `models list`, or OWNER/NAME on the hub")
+    get.add_argument(
+        "--optional", action="store_true", help="where it cannot be downloaded, say so on one line and exit 0"
+    )
 
 
 def _add_host(verbs: Tree) -> None:

@@ -1,6 +1,6 @@
 """`runs`: list, show, follow, stop and resume training runs.
 
-Knows nothing of workers: the host is asked, and a run's own folder tells the rest.
+Everything comes from the host and from the folder of the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sessions.training import events, runs
 from sessions.training.runs import RunState
 from tui.verbs import progress
 from tui.verbs.call import Call
-from tui.verbs.following import conclude, follow_run, settled
+from tui.verbs.following import conclude, follow_run, settled, tell_gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,16 @@ class Line:
     model: str
     adapter: str
     parent: str
+    new_replies: int
+    replayed_replies: int
+    selection: str
     step: int
     steps: int
     loss: float | None
     held_out: float | None
     published: str | None
-    worse: str
+    passed: bool | None
+    gate: str
     failure: str | None
     resumable: bool
     created: float
@@ -45,9 +49,9 @@ def list_runs(call: Call) -> int:
         call.output.document(lines)
     elif lines:
         call.output.table(
-            ("RUN", "STATE", "ADAPTER", "FROM", "STEPS", "LOSS", "HELD OUT", "PUBLISHED", "WHEN"),
+            ("RUN", "STATE", "ADAPTER", "FROM", "NEW REPLIES", "STEPS", "LOSS", "GATE", "PUBLISHED", "WHEN"),
             [_cells(line) for line in lines],
-            right=("STEPS", "LOSS", "HELD OUT"),
+            right=("NEW REPLIES", "STEPS", "LOSS"),
         )
     else:
         call.output.note("There is no run yet. `llama-tui train` starts one.")
@@ -62,7 +66,9 @@ def show(call: Call) -> int:
         return 0
     for name, value in _facts(call, state):
         if value:
-            call.output.say(f"{name:<11}{value}")
+            call.output.say(f"{name:<13}{value}")
+    if state.gate is not None:
+        tell_gate(call.output, state.gate)
     for warning in state.warnings:
         call.output.note(warning, "yellow")
     return 0
@@ -164,12 +170,16 @@ def _line(state: RunState) -> Line:
         model=created.model if created else "",
         adapter=created.adapter if created else "",
         parent=created.parent if created else "",
+        new_replies=created.new_replies if created else 0,
+        replayed_replies=created.replayed_replies if created else 0,
+        selection=str(created.selection or "") if created else "",
         step=state.steps[-1].step if state.steps else 0,
         steps=state.plan.steps if state.plan else 0,
         loss=state.steps[-1].loss if state.steps else None,
         held_out=state.held_out[-1].loss if state.held_out else None,
         published=state.published.adapter if state.published else None,
-        worse=state.published.worse if state.published else "",
+        passed=state.gate.passed if state.gate else None,
+        gate=state.gate.summary if state.gate else "",
         failure=state.failure.what if state.failure else None,
         resumable=state.resumable,
         created=created.time if created else 0.0,
@@ -183,9 +193,10 @@ def _cells(line: Line) -> tuple[object, ...]:
         line.phase,
         line.adapter,
         line.parent,
+        f"{line.new_replies:,}" if line.new_replies else "",
         f"{line.step}/{line.steps}",
         "" if line.loss is None else f"{line.loss:.3f}",
-        "" if line.held_out is None else f"{line.held_out:.3f}",
+        "" if line.passed is None else "passed" if line.passed else "failed",
         line.published,
         day(line.created),
     )
@@ -198,12 +209,13 @@ def _facts(call: Call, state: RunState) -> list[tuple[str, str]]:
         ("state", state.phase + (", can be resumed" if state.resumable else "")),
         ("model", created.model if created else ""),
         ("adapter", f"{created.adapter}, from {created.parent}" if created else ""),
-        ("rows", f"{created.new_rows} new, {created.replayed_rows} replayed" if created else ""),
-        ("plan", f"{plan.steps} steps, {plan.epochs:g} epochs, {plan.trained_tokens} trained tokens" if plan else ""),
+        ("trained on", progress.replies(state)),
+        ("selected by", str(created.selection or "") if created else ""),
+        ("plan", f"at most {plan.steps:,} steps, {plan.trained_tokens:,} trained tokens" if plan else ""),
         ("now", progress.going(state) if not state.over else ""),
         ("figures", progress.figures(state)),
         ("published", state.published.adapter if state.published else ""),
-        ("worse", state.published.worse if state.published else ""),
+        ("worse", state.published.worse if state.published and state.gate is None else ""),
         ("failed", " ".join((failure.what, failure.data, failure.remedy)) if failure else ""),
         ("folder", str(call.workspace.paths.run(state.id))),
     ]

@@ -1,42 +1,55 @@
-"""`train`: a run on what is kept, followed to its end.
-
-Knows nothing of how a run is done.
-"""
+"""`train`: train the adapter on the selected kept replies and follow the run to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sessions.errors import UsageError
+from sessions.errors import NothingToTrain
 from sessions.launch import start_run
 from sessions.training import recipe as recipes
 from sessions.training import runs
+from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
+from tui.plan import plan_of
+from tui.train_request import Asked, changed_recipe
 from tui.verbs.call import Call
 from tui.verbs.following import follow_run, until_free
 
+HINTS = {
+    "import": "--imported selects them, --filter source:FILE those of one file.",
+    "warning": "`llama-tui corpus check` lists them.",
+}
+
 
 async def train(call: Call) -> int:
-    """Train and wait, or leave with `--no-wait`; non-zero where nothing was published."""
-    recipe = changed_recipe(recipes.load(call.given.recipe), call.given.set)
-    name = call.given.adapter or call.workspace.settings.adapter
-    parent = call.given.parent
+    """Train and wait, or return with `--no-wait`; non-zero where nothing was published."""
+    given, workspace = call.given, call.workspace
+    recipe = changed_recipe(recipes.load(given.recipe), given.set)
+    if given.seed is not None:
+        recipe = recipes.changed(recipe, seed=given.seed)
+    name = given.adapter or workspace.settings.adapter
+    parent = given.parent or runs.accepted(workspace.registry, name, call.model)
+    usual = runs.selection_for(workspace.paths, name, parent)
+    asked = Asked(given.filter, given.sample, given.seed, given.imported)
     found = runs.preview(
-        call.workspace.paths, call.workspace.store, model=call.model, adapter=name, recipe=recipe, parent=parent
+        workspace.paths,
+        workspace.store,
+        model=call.model,
+        adapter=name,
+        recipe=recipe,
+        parent=parent,
+        selection=asked.applied(usual),
     )
-    for problem in found.problems:
-        call.output.note(f"Left out: {problem}", "yellow")
-    if found.warning:
-        call.output.note(f"{found.warning} `llama-tui corpus check` lists them.", "yellow")
+    _tell_plan(call, found, name, recipe)
+    if given.dry_run:
+        if call.output.json:
+            call.output.document(found)
+        return 0
+    if found.nothing:
+        raise NothingToTrain(found.nothing, data="No run was started.")
     async with call.client() as client:
-        if found.new_rows:  # else it is refused before a model is needed
-            await call.ready(client)
-            await until_free(client)
-        run = await start_run(call.workspace, client, adapter=name, recipe=recipe, parent=parent)
-        call.output.note(
-            f"Run {run}: {found.new_rows} new and {found.replayed_rows} replayed rows, from {found.parent}."
-        )
-        if not call.given.no_wait:
+        await call.ready(client)
+        await until_free(client)
+        run = await start_run(workspace, client, adapter=name, recipe=recipe, parent=parent, selection=found.selection)
+        if not given.no_wait:
             return await follow_run(call, run, client)
     call.output.say(run)
     if call.output.json:
@@ -44,12 +57,12 @@ async def train(call: Call) -> int:
     return 0
 
 
-def changed_recipe(recipe: Recipe, changes: Sequence[str]) -> Recipe:
-    """The recipe with `key=value` changes. Raises UsageError, SettingsError."""
-    pairs = {}
-    for change in changes:
-        key, sign, value = change.partition("=")
-        if not sign or not key.strip():
-            raise UsageError(f"{change!r} is no `key=value`.", remedy="For example: --set learning_rate=2e-4")
-        pairs[key.strip().replace("-", "_")] = value.strip()
-    return recipes.changed(recipe, **pairs)
+def _tell_plan(call: Call, found: Preview, adapter: str, recipe: Recipe) -> None:
+    """The plan on stderr, with the flags that change it; with `--dry-run` it is the result."""
+    for text, style in plan_of(found, adapter, recipe, HINTS):
+        if call.given.dry_run:
+            call.output.say(text, style)
+        elif found.new or text != found.nothing:  # else the error says it
+            call.output.note(text, style)
+    if found.selection.narrowed and call.given.filter is None:
+        call.output.note(f"The last run of {adapter} had this selection; --filter '' selects anew.", "dim")

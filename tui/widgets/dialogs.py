@@ -208,7 +208,7 @@ class Reading(Dialog[None]):
     """Something to read and close; long lists scroll."""
 
     DEFAULT_CSS = """
-    Reading VerticalScroll { height: auto; max-height: 30; }
+    Reading VerticalScroll { height: auto; max-height: 75vh; }
     """
     BINDINGS = [Binding("enter,q", "leave", "Close")]
 

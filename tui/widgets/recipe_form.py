@@ -1,4 +1,4 @@
-"""Every setting of a recipe with its meaning beside it, and what is wrong with a value beneath it.
+"""Every setting of a recipe with its meaning beside it, and what is wrong with a value below it.
 
 Edits a `Recipe`; knows nothing of data or runs.
 """
@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import msgspec
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -20,26 +19,18 @@ from textual.widgets import Collapsible, Input, Select, Static
 from sessions.errors import SettingsError
 from sessions.training import recipe as recipes
 from sessions.training.recipe import Recipe
+from tui.plan import Change, value_text
+from tui.widgets.field_select import FieldSelect
 
-MAIN = (
-    "rank",
-    "alpha",
-    "learning_rate",
-    "epochs",
-    "batch_size",
-    "max_length",
-    "replay",
-    "held_out",
-    "early_stopping",
-    "samples",
-)
+FIRST = ("hold",)
+"""What a person sets; all else is folded away."""
 CUSTOM = "changed"
 NAMED = "guanaco holds the values of the Llama 2 QLoRA tutorials."
 RULE = re.compile(r": (?P<field>\w+)[^:\s]*: (?P<rule>.+?)\.?$")
 
 
 class RecipeForm(Vertical):
-    """`recipe` is the last one that held; `problem` says why the fields as they stand do not."""
+    """`recipe` is the last valid one; `problem` says why the fields as they are now are not valid."""
 
     DEFAULT_CSS = """
     RecipeForm {
@@ -59,21 +50,18 @@ class RecipeForm(Vertical):
         & Contents { padding: 0; }
     }
     """
-    BINDINGS = [
-        Binding("down", "app.focus_next", "Next field", show=False),
-        Binding("up", "app.focus_previous", "Previous field", show=False),
-    ]
+    BINDINGS = [Binding("ctrl+r", "reset", "Reset this setting", id="train.reset-field")]
 
     @dataclass
     class Explained(Message):
-        """Another field has the focus; what it means."""
+        """Another field has the focus; its meaning."""
 
         name: str
         meaning: str
 
     @dataclass
     class Changed(Message):
-        """Another recipe that holds, or a field that does not."""
+        """Another valid recipe, or a field that is not valid."""
 
         recipe: Recipe
         problem: str
@@ -84,17 +72,39 @@ class RecipeForm(Vertical):
         self.problem = ""
 
     def compose(self) -> ComposeResult:
-        """The chooser, the main fields, the others folded away."""
+        """The first fields; the recipe by name and all other fields folded away."""
         names = [(name, name) for name in recipes.RECIPES] + [(CUSTOM, CUSTOM)]
-        with Horizontal(classes="line"):
-            yield Static("recipe", classes="name")
-            yield Select(names, allow_blank=False, value="default", compact=True, id="recipe-name", classes="choice")
-            yield Static(NAMED, classes="help")
-        yield from (Field(name, getattr(self.recipe, name)) for name in MAIN)
-        with Collapsible(title="More settings", collapsed=True):
+        yield from (Field(name, getattr(self.recipe, name)) for name in FIRST)
+        with Collapsible(title="Advanced", collapsed=True, id="advanced"):
+            with Horizontal(classes="line"):
+                yield Static("recipe", classes="name")
+                yield FieldSelect(
+                    names, allow_blank=False, value="default", compact=True, id="recipe-name", classes="choice"
+                )
+                yield Static(NAMED, classes="help")
             yield from (
-                Field(name, getattr(self.recipe, name)) for name in Recipe.__struct_fields__ if name not in MAIN
+                Field(name, getattr(self.recipe, name)) for name in Recipe.__struct_fields__ if name not in FIRST
             )
+
+    @property
+    def changes(self) -> list[Change]:
+        """The fields that differ from the default, invalid ones too."""
+        return [field.change for field in self.query(Field) if _differs(field.setting, field.value)]
+
+    def reset(self, name: str = "") -> None:
+        """Put the default into one field, or into all of them."""
+        for field in self.query(Field):
+            if name in ("", field.change.name):
+                with self.prevent(Input.Changed, Select.Changed):
+                    field.show(getattr(Recipe(), field.setting))
+        self._read()
+
+    def action_reset(self) -> None:
+        """Reset the field with the focus."""
+        focused = self.screen.focused
+        for node in focused.ancestors if focused is not None else ():
+            if isinstance(node, Field):
+                self.reset(node.change.name)
 
     def show(self, recipe: Recipe) -> None:
         """Put a recipe into the fields."""
@@ -117,17 +127,19 @@ class RecipeForm(Vertical):
         event.stop()
         if event.select.id != "recipe-name":
             self._read()
-        elif event.value in recipes.RECIPES and recipes.RECIPES[str(event.value)] != self.recipe:
+        elif event.value in recipes.RECIPES and (self.problem or recipes.RECIPES[str(event.value)] != self.recipe):
             self.show(recipes.RECIPES[str(event.value)])
             self.post_message(self.Changed(self.recipe, ""))
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Each value is looked at as it is typed."""
+        """Each value is checked as it is typed; the first value of a field is no change."""
         event.stop()
-        self._read()
+        field = next(node for node in event.input.ancestors if isinstance(node, Field))
+        if self.problem or event.value != value_text(getattr(self.recipe, field.setting)):
+            self._read()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter goes on to the next field."""
+        """Enter goes to the next field."""
         event.stop()
         self.screen.focus_next()
 
@@ -148,7 +160,7 @@ class RecipeForm(Vertical):
 
 
 class Field(Vertical):
-    """One setting: name, value, meaning; beneath it what is wrong."""
+    """One setting: name, value, meaning; below it what is wrong."""
 
     def __init__(self, setting: str, value: Any) -> None:
         super().__init__(id=f"field-{setting}")
@@ -161,18 +173,24 @@ class Field(Vertical):
             yield Static(self.setting.replace("_", " "), classes="name", markup=False)
             options = _options(self.setting)
             if options:
-                value = _text(self.initial)
-                yield Select(
+                value = value_text(self.initial)
+                yield FieldSelect(
                     [(each, each) for each in options], allow_blank=False, value=value, compact=True, classes="choice"
                 )
             else:
-                yield Input(_text(self.initial), compact=True)
+                yield Input(value_text(self.initial), compact=True)
             yield Static(recipes.documentation()[self.setting], classes="help", markup=False)
         yield Static("", classes="wrong", markup=False)
 
     @property
+    def change(self) -> Change:
+        """The value as text, beside the default."""
+        text = self.value if isinstance(self.value, str) else value_text(self.value)
+        return Change(self.setting.replace("_", " "), text, value_text(getattr(Recipe(), self.setting)))
+
+    @property
     def value(self) -> Any:
-        """What stands in the field, as `recipes.changed` reads it."""
+        """The value of the field, as `recipes.changed` reads it."""
         choice = self.query(Select)
         text = str(choice.first().value) if choice else self.query_one(Input).value.strip()
         if self.setting == "samples":
@@ -180,21 +198,29 @@ class Field(Vertical):
         return text
 
     def show(self, value: Any) -> None:
-        """Write a value."""
+        """Show a value."""
         for choice in self.query(Select):
-            choice.value = _text(value)
+            choice.value = value_text(value)
         for line in self.query(Input):
-            line.value = _text(value)
+            line.value = value_text(value)
         self.say_wrong("")
 
     def say_wrong(self, why: str) -> None:
-        """Say what is wrong with the value; nothing takes it away."""
+        """Show what is wrong with the value; an empty text hides it."""
         self.set_class(bool(why), "-wrong")
         self.query_one(".wrong", Static).update(why)
 
 
+def _differs(name: str, value: Any) -> bool:
+    """Whether a value is another one than the default, or none at all."""
+    try:
+        return recipes.changed(Recipe(), **{name: value}) != Recipe()
+    except SettingsError:
+        return True
+
+
 def _wrong(name: str, value: Any) -> str:
-    """Why a value will not do for a field by itself, in words; empty where it will."""
+    """Why a value is not valid for a field; empty where it is."""
     try:
         recipes.changed(Recipe(), **{name: value})
     except SettingsError as error:
@@ -210,19 +236,5 @@ def _options(name: str) -> tuple[str, ...]:
     return tuple(get_args(kind)) if get_origin(kind) is Literal else ()
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return " | ".join(value) if any(" " in part for part in value) else ", ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _name_of(recipe: Recipe) -> str:
     return next((name for name, known in recipes.RECIPES.items() if known == recipe), CUSTOM)
-
-
-def changes_of(recipe: Recipe) -> str:
-    """The fields that differ from the default, in one line."""
-    default, values = msgspec.structs.asdict(Recipe()), msgspec.structs.asdict(recipe)
-    return ", ".join(f"{name} {_text(value)}" for name, value in values.items() if value != default[name])

@@ -1,6 +1,6 @@
-"""What a run shows: head with progress, gauges, log, samples, scores, and how it ended.
+"""The panels of a run: head with progress, gauges, log, samples, scores, and how it ended.
 
-Each panel draws a `RunState`; none of them knows where it comes from.
+Each panel draws a `RunState`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from textual.widgets import ProgressBar, Sparkline, Static
 
 from sessions.training.events import Stepped
 from sessions.training.runs import RunState
-from tui import render
+from tui import gate_text, render
+from tui.verbs import progress
 
 PHASES = {
     "prepared": ("○", "dim"),
@@ -30,18 +31,16 @@ TREND = 60
 
 
 def title_of(state: RunState) -> Content:
-    """A run in one line: its mark, what it makes out of what, its rows, when."""
+    """A run in one line: its mark, its version and parent, its replies, when."""
     mark, style = PHASES[state.phase]
     created = state.created
     if created is None:
         return Content.assemble((f"{mark} ", style), render.text(render.line(state.id, 40)))
     made = state.published.adapter if state.published else created.adapter
     when = time.strftime("%d %b %H:%M", time.localtime(created.time))
-    rows = f"{created.new_rows} new" + (f" + {created.replayed_rows} again" if created.replayed_rows else "")
+    about = [f" from {render.line(created.parent, 40)}", progress.replies(state), when]
     return Content.assemble(
-        (f"{mark} ", style),
-        (render.line(made, 40), "bold"),
-        (f" from {render.line(created.parent, 40)} · {rows} · {when}", "dim"),
+        (f"{mark} ", style), (render.line(made, 40), "bold"), (" · ".join(part for part in about if part), "dim")
     )
 
 
@@ -53,11 +52,9 @@ def entry_of(state: RunState) -> Content:
         return Content.assemble((f"{mark} ", style), render.text(render.line(state.id, 28)), ("\n  damaged", "dim"))
     made = state.published.adapter if state.published else created.adapter
     when = time.strftime("%d %b %H:%M", time.localtime(created.time))
-    rows = created.new_rows + created.replayed_rows
+    new = f" · {created.new_replies:,} new" if created.new_replies else ""
     return Content.assemble(
-        (f"{mark} ", style),
-        (render.line(made, 28), "bold"),
-        (f"\n  {when} · {many(rows, 'row')} · {state.phase}", "dim"),
+        (f"{mark} ", style), (render.line(made, 28), "bold"), (f"\n  {when}{new} · {state.phase}", "dim")
     )
 
 
@@ -72,7 +69,7 @@ def clock(seconds: float) -> str:
 
 
 def many(count: int, one: str, several: str = "") -> str:
-    """`1 row`, `2,000 rows`."""
+    """`1 step`, `2,000 steps`."""
     return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
@@ -111,7 +108,7 @@ class RunHead(Vertical):
 
 
 class Gauges(Grid):
-    """Learning rate, gradient norm, speed and memory: the last figure and its course."""
+    """Learning rate, KL to the base (else gradient norm), speed and memory: the last value and its course."""
 
     DEFAULT_CSS = """
     Gauges { grid-size: 1 4; grid-rows: 1fr; padding: 0 1; }
@@ -135,7 +132,10 @@ class Gauges(Grid):
         where = "RAM" if state.device in ("", "cpu") else "GPU memory"
         rate, norm, speed, held = self.query(Gauge)
         rate.show("learning rate", _last(steps, "learning_rate", "{:.1e}"), [each.learning_rate for each in steps])
-        norm.show("gradient norm", _last(steps, "grad_norm", "{:.3g}"), [each.grad_norm for each in steps])
+        if any(each.kl for each in steps):
+            norm.show("KL to the base", _last(steps, "kl", "{:.2g}"), [each.kl for each in steps])
+        else:
+            norm.show("gradient norm", _last(steps, "grad_norm", "{:.3g}"), [each.grad_norm for each in steps])
         speed.show("tokens/s", _last(steps, "tokens_per_second", "{:,.0f}"), [each.tokens_per_second for each in steps])
         held.show(where, memory(steps[-1].memory) if steps else "–", [float(each.memory) for each in steps])
 
@@ -175,8 +175,7 @@ class Outcome(Static):
         """Draw the ending, the keys named."""
         self.set_class(state.over, "-shown")
         self.set_class(state.phase == "failed", "-bad")
-        worse = state.published is not None and bool(state.published.worse)
-        self.set_class(state.phase in ("stopped", "cancelled") or worse, "-odd")
+        self.set_class(state.phase in ("stopped", "cancelled") or bool(_against(state)), "-odd")
         if state.over:
             self.update(outcome(state, in_use))
 
@@ -201,13 +200,34 @@ def _made(state: RunState, in_use: str) -> Content:
     adapter = render.line(state.published.adapter, 60)
     said = Content.assemble((f"{word}{took}. ", "bold"), f"{adapter} is published")
     if adapter == in_use:
-        return said + Content(f" and answers in the chat now.\nc compares it with {_parent(state)}.")
-    if state.published.worse:
-        said += Content(", but is not swapped in by itself: ") + render.text(state.published.worse, "$text-warning")
+        said += Content(" and answers in the chat now.")
+    elif against := _against(state):
+        said += Content(", but is not offered: ") + render.text(render.line(against, 400), "$text-warning")
     else:
         said += Content(".")
+    said += _gated(state)
+    if adapter == in_use:
+        return said + Content(f"\nc compares it with {_parent(state)}.")
     stay = render.line(in_use, 60)
-    return said + Content(f"\nu uses it now · c compares it with {_parent(state)} · or stay with {stay}.")
+    use = "u uses it all the same" if _against(state) else "u uses it now"
+    return said + Content(f"\n{use} · c compares it with {_parent(state)} · or stay with {stay}.")
+
+
+def _against(state: RunState) -> str:
+    """Why the version should not be used; empty where nothing is known against it."""
+    if state.gate is not None:
+        return "" if state.gate.passed else " ".join(state.gate.reasons) or "The gate was not passed."
+    return state.published.worse if state.published is not None else ""
+
+
+def _gated(state: RunState) -> Content:
+    """The counts of the gate, and the key that shows what changed."""
+    if (report := state.gate) is None:
+        return Content("")
+    parts = [part for part in (report.summary, gate_text.kl_of(report)) if part]
+    changed = gate_text.changed(report)
+    shown = f"\n{changed}: g shows {'it' if changed == '1 changed' else 'them'}." if changed else ""
+    return Content(f"\n{' · '.join(parts)}" if parts else "") + Content.styled(shown, "$text-warning")
 
 
 def _again(state: RunState) -> Content:
@@ -219,18 +239,18 @@ def _parent(state: RunState) -> str:
 
 
 def log_of(state: RunState) -> Content:
-    """Plan, warnings and what the worker is at, the newest last."""
+    """Worker, selection, plan and warnings."""
     lines = []
     if state.worker is not None:
         base = f", the base {state.worker.base_from}" if state.worker.base_from else ""
         lines.append(Content.styled(f"worker {state.pid} on {state.device}{base}", "dim"))
+    if trained := progress.replies(state):
+        lines.append(Content(f"{trained}."))
+    if state.created is not None and state.created.selection and (selected := str(state.created.selection)):
+        lines.append(render.text(f"selected: {render.line(selected, 300)}"))
     if (plan := state.plan) is not None:
-        kept = f", {plan.held_out} held out" if plan.held_out else ""
-        said = (
-            f"{many(plan.steps, 'step')} of {many(plan.batch, 'row')} · {plan.epochs:g} epochs · "
-            f"{many(plan.examples, 'row')}{kept} · "
-            f"{plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
-        )
+        rule = "until all replies are reproduced, " if plan.until_reproduced else ""
+        said = f"{rule}at most {many(plan.steps, 'step')} · {plan.trained_tokens:,} of {plan.tokens:,} tokens trained"
         lines.append(Content(said))
         lines += [render.text(f"left out: {render.line(each, 300)}", "$text-warning") for each in plan.left_out]
     lines += [render.text(f"! {render.line(each, 400)}", "$text-warning") for each in state.warnings]
@@ -254,13 +274,13 @@ def samples_of(state: RunState) -> Content:
 def scores_of(state: RunState) -> Content:
     """Loss of base, parent and new on each set; lower is better."""
     if not state.scores:
-        return Content.styled("Base, parent and new are scored when the training is done.", "dim")
+        return Content.styled("No losses of base, parent and new version.", "dim")
     head = Content.styled(f"{'loss on':<14}{'base':>9}{'parent':>9}{'new':>9}", "dim")
     lines = [
         Content.assemble(
             f"{each.subset.replace('_', ' '):<14}{each.base:>9.3f}{each.parent:>9.3f}",
             (f"{each.new:>9.3f}", "bold $text-success" if each.new <= each.parent else "bold $text-warning"),
-            (f"  {many(each.examples, 'row')}", "dim"),
+            (f"  {many(each.examples, 'sequence')}", "dim"),
         )
         for each in state.scores
     ]
@@ -276,10 +296,11 @@ def _done(state: RunState) -> int:
 
 
 def _progress(state: RunState, done: int, total: int) -> str:
-    steps = f"step {done}/{total}" if total else ""
+    most = "at most " if state.plan and state.plan.until_reproduced else ""
+    steps = f"step {done} of {most}{total}" if most else f"step {done}/{total}" if total else ""
     if state.over:
         return " · ".join(part for part in (state.phase, steps) if part)
-    eta = f"{clock(state.steps[-1].eta)} left" if state.steps else ""
+    eta = progress.reproduced(state) or (f"{clock(state.steps[-1].eta)} left" if state.steps else "")
     stage = render.line(state.stage, 60) or ("waiting for a worker" if state.phase == "prepared" else "starting")
     return " · ".join(part for part in (stage, steps, eta) if part)
 

@@ -17,14 +17,14 @@ from textual.widgets import DataTable
 
 from corpora.dialog import Verdict, Vote
 from sessions.errors import AdapterDamaged
-from sessions.lineage import GATE_COUNTS, Branch, Lineage, gate_rows
+from sessions.lineage import Branch, Lineage
 from sessions.protocol import BASE
-from tui import render
+from tui import gate_text, render
+from tui.widgets.gate_tab import STYLES
 from tui.widgets.paged_table import age_of
 from tui.widgets.verdicts import undecided
 
 WIDE = 70
-MOST_FAILED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,27 +239,22 @@ def _states(shelf: Shelf, lineage: Lineage) -> list[Content]:
 
 def _gate(lineage: Lineage) -> list[Content]:
     """The result of the gate, the counts, the reasons against the version."""
-    rows = [(name, value) for name, value in gate_rows(lineage) if value]
-    style = {"passed": "$text-success", "failed": "$text-warning"}.get(lineage.checked, "")
-    return [
-        Content.assemble(
-            (f"{name:<13}", "dim"), render.text(render.line(value, 600), style if name != GATE_COUNTS else "")
-        )
-        for name, value in rows
-    ]
+    if lineage.gate is None:
+        return [Content.styled("The gate did not check it.", "dim")]
+    return _drawn(gate_text.result_of(lineage.gate))
 
 
 def _broken(lineage: Lineage) -> list[Content]:
     """The prompts that failed, with what was expected and what came."""
-    failed = lineage.gate.failed if lineage.gate is not None else ()
-    lines = [Content.styled("\nprompts that failed", "dim")] if failed else []
-    for each in failed[:MOST_FAILED]:
-        lines.append(render.text(f"{each.check}: {render.line(each.prompt, 200)}", "bold"))
-        lines.append(render.text(f"  expected: {render.line(each.expected, 200)}", "$text-success"))
-        lines.append(render.text(f"  reply: {render.line(each.reply, 200)}", "$text-warning"))
-    if len(failed) > MOST_FAILED:
-        lines.append(Content.styled(f"… and {len(failed) - MOST_FAILED} more: `llama-tui adapters show`", "dim"))
+    failed = gate_text.failed_in(lineage.gate) if lineage.gate is not None else []
+    lines = [Content("")] if failed else []
+    for answer in failed:
+        lines += _drawn(gate_text.answer_lines(answer))
     return lines
+
+
+def _drawn(lines: Sequence[gate_text.Line]) -> list[Content]:
+    return [render.text(text, STYLES[style]) for text, style in lines]
 
 
 def _facts(lineage: Lineage) -> list[Content]:

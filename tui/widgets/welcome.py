@@ -5,6 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from sessions.command import command
+from sessions.models.names import DEMO, STARTER
 from tui import render
 
 STEPS = (
@@ -15,21 +17,19 @@ STEPS = (
 )
 
 
-DEMO, REAL = "demo", "meta-llama/Llama-2-7b-chat-hf"
-
-
 class Welcome(Static):
-    """Teaches the loop in four lines."""
+    """The loop in four lines, and the model."""
 
     def __init__(self, model: str, **options: str) -> None:
-        super().__init__(_content(model), markup=False, **options)  # type: ignore[arg-type]
+        super().__init__(content(model), markup=False, **options)  # type: ignore[arg-type]
 
     def say(self, model: str) -> None:
-        """Another model answers."""
-        self.update(_content(model))
+        """Show another model."""
+        self.update(content(model))
 
 
-def _content(model: str) -> Content:
+def content(model: str) -> Content:
+    """Return the whole text."""
     lines = [
         Content.styled("A Llama that learns from you", "bold $text-accent"),
         Content.styled("Everything you type and teach stays on this machine.", "dim"),
@@ -38,18 +38,25 @@ def _content(model: str) -> Content:
         Content(""),
         Content.styled("/ lists the commands · f1 explains · ctrl+o earlier chats · ctrl+q leaves", "dim"),
     ]
-    return Content("\n").join([*lines, *_about(model)])
+    about = [Content.styled(text, "dim") for text in _about(model)]
+    return Content("\n").join([*lines, *([Content("")] if len(about) > 1 else []), *about])
 
 
 def _step(number: str, text: str, key: str) -> Content:
     return Content.assemble((f"{number}  ", "$text-accent"), text.ljust(50), (key, "dim"))
 
 
-def _about(model: str) -> list[Content]:
-    if model != DEMO:
-        return [Content.styled(render.line(f"The model is {model}."), "dim")] if model else []
-    return [
-        Content(""),
-        Content.styled("demo is a tiny model that shows the loop; it knows this program and little else.", "dim"),
-        Content.styled(f"The real one: llama-tui --model 7b-chat  ({REAL})", "dim"),
-    ]
+def _about(model: str) -> tuple[str, ...]:
+    """Return lines about the model, with the command for a larger one."""
+    if model == DEMO:
+        return (
+            "demo is a tiny model that shows the loop; it knows this program and little else.",
+            f"A real one, 93 MB: {command('--model', STARTER)}",
+            f"All models: {command('models', 'list')}",
+        )
+    if model == STARTER:
+        return (
+            "smollm2 is a small real model, SmolLM2-135M-Instruct: it writes well and knows little.",
+            f"Larger ones: {command('models', 'list')}",
+        )
+    return (render.line(f"The model is {model}."),) if model else ()
