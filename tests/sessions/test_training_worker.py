@@ -83,7 +83,7 @@ def test_a_run_from_prepared_to_published(paths: Paths, model: Path) -> None:
     assert of(paths, found.id, Sampled)
     (score,) = of(paths, found.id, Scored)
     assert score.subset == "new" and score.new < score.base == score.parent
-    lineage = Registry(paths).lineage("mine")
+    lineage = Registry(paths).lineage("mine/v1")
     assert (lineage.run, lineage.rows, lineage.parent, lineage.rank) == (found.id, 5, "base", 16)
     assert len(lineage.seen) == 5 and lineage.base_digest and lineage.digest == found.published.digest
     assert Registry(paths).verified("mine/v1").is_dir()
@@ -95,6 +95,7 @@ def test_a_run_from_prepared_to_published(paths: Paths, model: Path) -> None:
 def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path) -> None:
     kept_facts(paths)
     first = done(paths, prepared(paths, model, SHORT))
+    Registry(paths).use("mine/v1", force=True)
     with opened(paths) as store:
         keep(store, [("What is my car?", "A small red one."), ("And my bike?", "A green one.")])
     run = prepared(paths, model, Recipe(max_steps=1, rank=8, learning_rate=1e-9))
@@ -115,6 +116,7 @@ def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path)
 def test_a_run_goes_on_with_a_dora_as_one(paths: Paths, model: Path) -> None:
     kept_facts(paths)
     tiny_adapter(paths.adapter("mine", 1), model, dora=True, size=0.01)
+    Registry(paths).use("mine/v1")
     found = done(paths, prepared(paths, model, SHORT))
     assert found.phase == "finished", found.failure
     assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
@@ -131,7 +133,7 @@ def test_held_out_rows_are_measured_and_not_trained(paths: Paths, model: Path) -
     plan = found.plan
     assert isinstance(plan, Planned) and plan.held_out > 2 and plan.examples + plan.held_out == 60
     assert [event.step for event in of(paths, found.id, HeldOut)] == [10, 20]
-    lineage = Registry(paths).lineage("mine")
+    lineage = Registry(paths).lineage("mine/v1")
     assert lineage.held_out is not None and len(lineage.seen) == 60 and lineage.rows == plan.examples
     with opened(paths) as store:
         assert store.stats().trained == plan.examples
@@ -145,7 +147,7 @@ def test_early_stopping_publishes_the_best_checkpoint(paths: Paths, model: Path)
     assert found.phase == "finished", found.failure
     assert len(found.steps) < 60
     best = min(found.held_out, key=lambda event: event.loss)
-    lineage = Registry(paths).lineage("mine")
+    lineage = Registry(paths).lineage("mine/v1")
     assert lineage.steps == best.step < found.steps[-1].step
     assert lineage.held_out == pytest.approx(best.loss, abs=0.05)
 
@@ -275,6 +277,7 @@ def test_a_model_that_is_not_there_is_told(paths: Paths, tmp_path: Path) -> None
 def test_a_parent_that_was_damaged_is_told(paths: Paths, model: Path) -> None:
     kept_facts(paths)
     assert done(paths, prepared(paths, model, SHORT)).phase == "finished"
+    Registry(paths).use("mine/v1", force=True)
     with opened(paths) as store:
         keep(store, [("And?", "So.")])
     run = prepared(paths, model)
