@@ -30,8 +30,9 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True):
 
     `digest` identifies the version, whatever it is called; `checksum` is compared whenever it is loaded. `parent`
     is `base`, `NAME/vN` or `NAME/vN (removed)`, and names the version that `parent_digest` identifies.
-    `base_digest` identifies the weights of the base. `seen` are hashes of the rows of this run (those of earlier
-    runs are in the lineages of its ancestors). `accepted` is when the person first used it, 0 for never.
+    `base_digest` identifies the weights of the base. `rows` counts the replies of this run, `seen` are their hashes
+    (those of earlier runs are in the lineages of its ancestors). `accepted` is when the person first used it, 0 for
+    never.
     """
 
     adapter: str
@@ -135,13 +136,13 @@ def model_card(lineage: Lineage) -> str:
     rows = [
         ("base model", lineage.base_model),
         ("continues", lineage.parent),
-        ("rows", str(lineage.rows)),
+        ("replies", str(lineage.rows)),
         ("steps", str(lineage.steps)),
         ("method", lineage.method),
         ("rank", str(lineage.rank or "")),
         ("training loss", _figure(lineage.loss)),
         ("held-out loss", _figure(lineage.held_out)),
-        *((f"loss on {score.subset} rows: base, parent, this", _scored(score)) for score in lineage.scores),
+        *((f"loss on {score.subset} replies: base, parent, this", _scored(score)) for score in lineage.scores),
         *gate_rows(lineage),
         ("content", lineage.digest),
         ("note", lineage.note),

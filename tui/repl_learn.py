@@ -185,7 +185,7 @@ class LearnActions:
             loss = "" if each.loss is None else f"{each.loss:.3f}"
             state = "answers" if each.address == now else branch.state
             rows.append((state, each.address, each.checked, each.parent, each.rows, loss))
-        self.output.table(("STATE", "ADAPTER", "GATE", "FROM", "ROWS", "LOSS"), rows, right=("ROWS", "LOSS"))
+        self.output.table(("STATE", "ADAPTER", "GATE", "FROM", "REPLIES", "LOSS"), rows, right=("REPLIES", "LOSS"))
 
     # comparisons
 

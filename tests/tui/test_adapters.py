@@ -64,7 +64,7 @@ async def test_the_tree_shows_metrics_votes_and_the_gate(tmp_path: Path) -> None
         await it.until(lambda: "votes: won 2, lost 0, 1 tie, 2 both bad" in it.shown())
         await it.pilot.resize_terminal(200, 50)
         await it.until(lambda: "2–0 · 1 tie · 2 both bad" in it.shown())
-        assert "1.020" in it.shown() and "30 rows in 60 steps" in it.shown() and "loss on" in it.shown()
+        assert "1.020" in it.shown() and "30 replies in 60 steps" in it.shown() and "loss on" in it.shown()
         await go_to(it, third)
         await it.until(lambda: "mine/v3 failed" in it.shown() and "9 of 30 earlier replies were lost." in it.shown())
         await it.until(lambda: "21 of 30 earlier replies kept" in it.shown() and "Who is Mouse?" in it.shown())

@@ -28,7 +28,7 @@ class Version:
     parent: str
     parent_identity: str
     base_model: str
-    rows: int
+    replies: int
     steps: int
     method: str
     rank: int
@@ -50,9 +50,9 @@ def list_versions(call: Call) -> int:
         call.output.document([_version(branch) for branch in tree])
     elif tree:
         call.output.table(
-            ("VERSION", "STATE", "GATE", "FROM", "ROWS", "STEPS", "LOSS", "HELD OUT", "BASE MODEL", "WHEN"),
+            ("VERSION", "STATE", "GATE", "FROM", "REPLIES", "STEPS", "LOSS", "HELD OUT", "BASE MODEL", "WHEN"),
             [(_indented(branch), *_cells(branch)) for branch in tree],
-            right=("ROWS", "STEPS", "LOSS", "HELD OUT"),
+            right=("REPLIES", "STEPS", "LOSS", "HELD OUT"),
         )
     else:
         call.output.note("There is no adapter yet. `llama-tui train` makes one out of what is kept.")
@@ -161,7 +161,7 @@ def _version(branch: Branch) -> Version:
         parent=lineage.parent,
         parent_identity=lineage.parent_digest,
         base_model=lineage.base_model,
-        rows=lineage.rows,
+        replies=lineage.rows,
         steps=lineage.steps,
         method=lineage.method,
         rank=lineage.rank,
@@ -202,7 +202,7 @@ def _facts(call: Call, lineage: Lineage) -> list[tuple[str, str]]:
         ("from", lineage.parent),
         ("base model", lineage.base_model),
         ("run", lineage.run),
-        ("rows", str(lineage.rows)),
+        ("replies", str(lineage.rows)),
         ("steps", str(lineage.steps)),
         ("method", lineage.method),
         ("rank", str(lineage.rank or "")),

@@ -126,7 +126,7 @@ class VersionTree(DataTable[Text]):
         if wide != self._wide:
             self._wide = wide
             self.clear(columns=True)
-            for name in ("  Version", *(("Rows", "Steps", "Loss") if wide else ()), "Held out", "Votes", "Age"):
+            for name in ("  Version", *(("Replies", "Steps", "Loss") if wide else ()), "Held out", "Votes", "Age"):
                 self.add_column(name, key=name)
 
     def toggle(self) -> None:
@@ -261,7 +261,7 @@ def _facts(lineage: Lineage) -> list[Content]:
     facts = {
         "continues": lineage.parent,
         "base model": lineage.base_model,
-        "trained on": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
+        "trained on": f"{lineage.rows:,} replies in {lineage.steps:,} steps" if lineage.rows else "",
         "method": lineage.method,
         "rank": str(lineage.rank or ""),
         "loss": f"{lineage.loss:.4f}" if lineage.loss is not None else "",
