@@ -136,7 +136,7 @@ class Gate:
         made = self._replies([row.ids[: row.targets[0]] for row in listed], CHANGED_TOKENS)
         for row, reply in zip(listed, made, strict=True):
             expected = decoded(self.words, [row.ids[place] for place in row.targets])
-            failed.append(Answer(check=check, prompt=self._prompt(row), expected=expected, reply=reply))
+            failed.append(Answer(check=check, prompt=row.prompt, expected=expected, reply=reply))
         return Tally(len(rows) - len(missed), len(rows))
 
     def _exact(self, rows: Sequence[TrainRow]) -> set[tuple[int, ...]]:
@@ -240,10 +240,6 @@ class Gate:
     def _replies(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
         made = greedy(self.model, prompts, self.words.ends, tokens, self.check)
         return [decoded(self.words, ids) for ids in made]
-
-    def _prompt(self, row: TrainRow) -> str:
-        """Return the prompt of a row as text, without the chat template's special tokens."""
-        return decoded(self.words, row.ids[: row.targets[0]])
 
 
 def _words_of(texts: Iterable[str]) -> set[str]:

@@ -76,7 +76,7 @@ def lessons_of(
         by_key = {row.key: example for row, example in encoded.examples}
         for index, row in variants:
             if row.key in by_key:
-                wordings[index].append(TrainRow.of(by_key[row.key], "reworded", index))
+                wordings[index].append(TrainRow.of(by_key[row.key], "reworded", index, last_prompt(row)))
         for index in new:
             cut = min(CHECKED_REWORDINGS, len(wordings[index]) // 3)
             checks += wordings[index][len(wordings[index]) - cut :]
@@ -96,6 +96,11 @@ def _reworded(row: Row, count: int, seed: int) -> Iterable[Row]:
     history = tuple(replace(said, kept=False) for said in before)
     for number, text in enumerate(rewordings(asked.content, count + CHECKED_REWORDINGS, seed)):
         yield Row(f"{row.key}:{number}", (*history, Message("user", text), reply), (), row.replay)
+
+
+def last_prompt(row: Row) -> str:
+    """Return the text of the last prompt of a row."""
+    return next((said.content for said in reversed(row.dialog) if said.role == "user"), "")
 
 
 def _prompts(row: Row) -> Iterable[str]:

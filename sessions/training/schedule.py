@@ -16,7 +16,7 @@ MEMORIZED_TOKENS = 25_000
 TOKENS_PER_REPLY = 30
 """Assumed where the trained tokens are not known yet."""
 EPOCHS_PER_ROOT, MOST_EPOCHS, LEAST_EPOCHS = 140.0, 20.0, 3.0
-DECAY_STEPS, WARMUP_STEPS = 12, 3
+DECAY_STEPS, WARMUP_STEPS = 14, 3
 MICRO_TOKENS = {"cpu": 2048, "cuda": 8192}
 """Tokens, padding included, that a micro-batch may hold."""
 KL_WEIGHT: dict[Hold, float] = {"loose": 0.2, "normal": 2.5, "firm": 5.0}

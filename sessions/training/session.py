@@ -42,7 +42,7 @@ from sessions.training.events import (
     WorkerStarted,
 )
 from sessions.training.gate import Gate, Questions
-from sessions.training.lessons import Material, lessons_of
+from sessions.training.lessons import Material, last_prompt, lessons_of
 from sessions.training.mixture import Mixture
 from sessions.training.objective import TrainRow
 from sessions.training.publishing import Result
@@ -150,10 +150,13 @@ class Session:
         pairs = [(row, example) for row, example in encoded.examples if row.key not in outside]
         variants = alone((row for row, _ in pairs), self.recipe.alone)
         pairs += encode_rows(variants, vocabulary, longest).examples
-        pairs_of_rows = [(row, TrainRow.of(example, "earlier" if row.replay else "new", -1)) for row, example in pairs]
+        pairs_of_rows = [
+            (row, TrainRow.of(example, "earlier" if row.replay else "new", prompt=last_prompt(row)))
+            for row, example in pairs
+        ]
         count = self.recipe.rewordings if memorized else 0
         lessons, checks = lessons_of(pairs_of_rows, vocabulary, longest, count, self.recipe.seed)
-        held_out = [(row, TrainRow.of(example, "new", -1)) for row, example in encoded.examples if row.key in outside]
+        held_out = [(row, TrainRow.of(example, "new")) for row, example in encoded.examples if row.key in outside]
         return Material(tuple(row for row, _ in pairs), lessons, tuple(held_out), encoded.left_out, checks)
 
     def _anchors(self, base: LoadedBase) -> list[Anchor]:
