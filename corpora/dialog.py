@@ -93,8 +93,9 @@ class Exchange:
 
     A conversation is a tree of exchanges: versions of a reply are siblings with one prompt, an edited
     prompt is a sibling with another. `original` is the reply as the model wrote it where `reply` is a
-    correction. Times are seconds since the epoch; `adapter` is `base` or `NAME/vN`. `instruction` counts the
-    characters of the prompt that are an Alpaca instruction, where its `input` follows them.
+    correction. Times are seconds since the epoch; `adapter` names the version that replied: `base`, `NAME/vN`, or
+    `NAME/vN (removed)`. `instruction` counts the characters of the prompt that are an Alpaca instruction, where its
+    `input` follows them.
     """
 
     id: int
@@ -169,7 +170,10 @@ class Vote(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One vote: two replies to one dialog (which ends with the prompt), and who wrote them."""
+    """One vote: two replies to one dialog (which ends with the prompt), and the versions that wrote them.
+
+    `left_version` and `right_version` identify the versions by their digests; the adapters are their names.
+    """
 
     dialog: tuple[Message, ...]
     left: str
@@ -180,6 +184,8 @@ class Verdict:
     blind: bool
     id: int = 0
     created: float = 0.0
+    left_version: str = ""
+    right_version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ KEYS = {
     "len": f"characters of prompt and reply: {NUMBERS}",
     "date": f"when it was added: {DATES}",
     "adapter": "who wrote it: base or NAME/vN",
-    "in": "the version that has learned it: NAME/vN",
+    "in": "a version that was trained on it: NAME/vN",
     "rating": "stars, none or any: 4, >=4 or 2..4",
     "corrected": "yes or no",
     "trained": "yes or no",

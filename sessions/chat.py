@@ -1,11 +1,12 @@
 """One conversation without a screen: send, retry, edit, stop, versions; every word saved as it comes.
 
-The same core under the app, the line REPL and `ask`. Knows nothing of screens or models.
+The same core under the app, the line REPL and `ask`. Independent of screens and models.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from corpora.errors import UsageError
 from corpora.llama2 import render
 from corpora.store import Store
 from sessions.client import Client
-from sessions.errors import Failure
+from sessions.errors import AdapterDamaged, AdapterError, AdapterMismatch, AdapterNotFound, Failure
 from sessions.protocol import (
     BASE,
     AnyEvent,
@@ -28,6 +29,9 @@ from sessions.protocol import (
     Sampling,
     Token,
 )
+
+UNUSABLE = frozenset(kind.__name__ for kind in (AdapterDamaged, AdapterMismatch, AdapterNotFound))
+"""Failures of a version that cannot be used, so that the base replies."""
 
 SAVE_EVERY = 0.5
 """Seconds between saves of a reply that is still being written."""
@@ -48,20 +52,34 @@ class Saved:
     failure: Failure | None = None
 
 
-ChatEvent: TypeAlias = Began | Prefilled | Token | ColumnEnded | Saved
+@dataclass(frozen=True, slots=True)
+class FellBack:
+    """The version that was to reply cannot be used, and the base answers from now on; `error` says why."""
+
+    error: AdapterError
+
+
+ChatEvent: TypeAlias = Began | FellBack | Prefilled | Token | ColumnEnded | Saved
 
 
 class Chat:
     """The branch on the screen, and how the next reply is asked for.
 
-    `adapter` is `base` or `NAME/vN`; `system` is None or text; all may be set between replies.
+    `version` identifies what replies (`base`, or a content digest), `adapter` is where that is now (`base`, or
+    `NAME/vN`). A version that cannot be used is replaced by the base with a `FellBack`; a `strict` chat raises
+    instead. `system` is None or text. All may be set between replies.
     """
 
     def __init__(self, store: Store, client: Client) -> None:
         self.store = store
         self.client = client
         self.system: str | None = None
-        self.adapter = BASE
+        # The chat screen imports this module before its first frame, which needs no registry.
+        from sessions.registry import Registry
+
+        self.registry = Registry(client.paths)
+        self.adapter = self.version = BASE
+        self.strict = False
         self.sampling = Sampling()
         self.strength = 1.0
         self.conversation_id: int | None = None
@@ -78,12 +96,30 @@ class Chat:
         """The last exchange of the branch."""
         return self.branch[-1] if self.branch else None
 
+    def use(self, adapter: str) -> None:
+        """Reply with `base` or `NAME/vN` from now on. Raises AdapterNotFound, AdapterDamaged."""
+        self.version = self.registry.identity(adapter)
+        self.adapter = adapter
+
+    async def look(self) -> AdapterError | None:
+        """Follow the version to where it is now; where it was removed the base replies, and why is returned."""
+        before = self.adapter
+        try:
+            self.adapter = await asyncio.to_thread(self._address)
+        except AdapterNotFound:
+            if self.strict:
+                raise
+            self.adapter = self.version = BASE
+            entry = self.registry.identities().at(before)
+            return _gone(before, removed=entry is not None and entry.removed)
+        return None
+
     def new(self) -> None:
         """Start an empty conversation; it is stored with its first prompt."""
         self.conversation_id, self.branch = None, ()
 
     async def open(self, conversation_id: int) -> None:
-        """Go on with a stored conversation at its last exchange."""
+        """Continue a stored conversation at its last exchange."""
         last = await asyncio.to_thread(self.store.last_exchange, conversation_id)
         self.conversation_id = conversation_id
         await self._show(last)
@@ -152,9 +188,12 @@ class Chat:
         try:
             if not tags_allowed and self.client.tags_in(prompt):
                 render([Message("user", prompt)])
+            gone = await self.look()
             exchange = await asyncio.to_thread(self._begin, before, prompt, tags_allowed)
             self.branch = (*before, exchange)
             yield Began(exchange)
+            if gone is not None:
+                yield FellBack(gone)
             dialog = self.dialog(before, prompt, tags_allowed)
             async for event in self._record(exchange, dialog, self._under_way):
                 yield event
@@ -171,22 +210,66 @@ class Chat:
             system=self.system,
             model=self.client.model,
             adapter=self.adapter if self.strength else BASE,
+            version=self.version if self.strength else BASE,
             tags_allowed=tags_allowed,
         )
 
     async def _record(self, exchange: Exchange, dialog: tuple[Message, ...], id: str) -> AsyncIterator[ChatEvent]:
         record = _Record(self.store, exchange)
         try:
-            stream = self.client.generate(dialog, (self.adapter,), self.sampling, strength=self.strength, id=id)
-            async for event in stream:
-                await record.take(event)
-                if isinstance(event, (Prefilled, Token, ColumnEnded)):
+            async for event in self._written(exchange, dialog, id):
+                if not isinstance(event, FellBack):
+                    await record.take(event)
+                if isinstance(event, (FellBack, Prefilled, Token, ColumnEnded)):
                     yield event
         finally:
             # Also when the screen goes away in the middle: what has come is on disk.
             saved = await asyncio.shield(asyncio.to_thread(record.close))
             self.branch = tuple(saved if known.id == saved.id else known for known in self.branch)
         yield Saved(saved, record.failure)
+
+    async def _written(
+        self, exchange: Exchange, dialog: tuple[Message, ...], id: str
+    ) -> AsyncIterator[AnyEvent | FellBack]:
+        """The events of a reply; where the version cannot be used, a `FellBack` and the events of the base's reply."""
+        unusable: Failure | None = None
+        async for event in self.client.generate(dialog, (self.adapter,), self.sampling, strength=self.strength, id=id):
+            if isinstance(event, Failed) and event.failure.kind in UNUSABLE and not self.strict:
+                unusable = event.failure
+            else:
+                yield event
+        if unusable is None:
+            return
+        await asyncio.to_thread(self.store.answer_by_base, exchange.id)
+        self.adapter = self.version = BASE
+        yield FellBack(_unusable(unusable))
+        self._under_way = self.client.next_id()
+        async for event in self.client.generate(dialog, (BASE,), self.sampling, id=self._under_way):
+            yield event
+
+    def _address(self) -> str:
+        """Where the version is. Raises AdapterNotFound where it was removed."""
+        if self.version == BASE:
+            return BASE
+        with contextlib.suppress(AdapterError):
+            if self.registry.identity(self.adapter) == self.version:
+                return self.adapter
+        return self.registry.address(self.version)
+
+
+def _gone(adapter: str, *, removed: bool) -> AdapterNotFound:
+    return AdapterNotFound(
+        f"{adapter} was removed." if removed else f"{adapter} is no longer there, or its lineage is damaged.",
+        data="The base answers from now on.",
+        remedy="Use another version, or train again.",
+    )
+
+
+def _unusable(failure: Failure) -> AdapterError:
+    error = failure.error()
+    assert isinstance(error, AdapterError)
+    error.data = "The base answers from now on; the version was not used."
+    return error
 
 
 class _Record:

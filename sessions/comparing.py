@@ -1,6 +1,6 @@
 """Two to four replies side by side without a screen: ask, blind or open, vote, tally.
 
-The same core under the Compare screen, the line REPL and `compare`. Knows nothing of screens or models.
+The same core under the Compare screen, the line REPL and `compare`. Independent of screens and models.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from corpora.dialog import Finish, Message, Verdict, Vote
 from corpora.errors import UsageError
 from corpora.store import Store
 from sessions.client import Client
+from sessions.errors import AdapterError
 from sessions.protocol import AnyEvent, ColumnEnded, Prefilled, Sampling, Token
+from sessions.registry import Registry
 
 IN_TURN = "Written in turn: virtual tokens before a prompt cannot share a batch with other replies."
 
@@ -25,7 +27,7 @@ class Comparison:
     """One prompt answered by several adapters from one batch.
 
     `columns` are the adapters as shown from left to right; blind ones are shuffled, and named only after
-    the vote.
+    the vote. `versions` are the identities of those that are asked.
     """
 
     dialog: tuple[Message, ...]
@@ -33,6 +35,7 @@ class Comparison:
     blind: bool = False
     seed: int | None = None
     columns: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
     replies: list[str] = field(default_factory=list)
     ended: list[ColumnEnded | None] = field(default_factory=list)
     vote: Vote | None = None
@@ -56,6 +59,7 @@ class Comparison:
 
     async def ask(self, client: Client, sampling: Sampling, *, id: str | None = None) -> AsyncGenerator[AnyEvent, None]:
         """Stream all columns; `replies` grow as the events pass."""
+        self.versions = await asyncio.to_thread(_identities, Registry(client.paths), self.columns)
         async for event in client.generate(self.dialog, self.columns, sampling, id=id):
             match event:
                 case Token(text=text, column=column):
@@ -86,13 +90,15 @@ class Comparison:
             self.columns[1],
             vote,
             self.blind,
+            left_version=self.versions[0],
+            right_version=self.versions[1],
         )
         return await asyncio.to_thread(store.add_verdict, verdict)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Votes between two adapters, whichever side they stood on."""
+    """Votes between two adapters, whichever side they were on."""
 
     first: str
     second: str
@@ -113,6 +119,17 @@ def tally(verdicts: list[Verdict], first: str, second: str) -> Tally:
         _winner(verdict) for verdict in verdicts if {verdict.left_adapter, verdict.right_adapter} == {first, second}
     )
     return Tally(first, second, counts[first], counts[second], counts["tie"], counts["both_bad"])
+
+
+def _identities(registry: Registry, adapters: tuple[str, ...]) -> tuple[str, ...]:
+    """What identifies the versions; one that cannot be read is refused by the host."""
+    found = []
+    for adapter in adapters:
+        try:
+            found.append(registry.identity(adapter))
+        except AdapterError:
+            found.append(adapter)
+    return tuple(found)
 
 
 def _winner(verdict: Verdict) -> str:

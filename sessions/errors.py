@@ -22,7 +22,8 @@ LlamaTuiError                 what · data · remedy; exit code 1
 ├── AdapterError              one adapter
 │   ├── AdapterNotFound
 │   ├── AdapterDamaged        failed its check or its probe; never switched in
-│   └── AdapterMismatch       made for another base
+│   ├── AdapterMismatch       made for another base
+│   └── GateFailed            broke what worked before; used only where the person insists
 ├── RunError                  one training run
 │   ├── NothingToTrain
 │   ├── RunDiverged           loss, gradients or weights are not finite
@@ -99,6 +100,12 @@ class AdapterDamaged(AdapterError):
 
 class AdapterMismatch(AdapterError):
     """It was made for another base model."""
+
+
+class GateFailed(AdapterError):
+    """The version failed the gate when it was trained; `reasons` are the sentences of its report."""
+
+    reasons: tuple[str, ...] = ()
 
 
 class RunError(LlamaTuiError):

@@ -1,12 +1,11 @@
-"""Adapters on disk: names, versions, lineage, atomic publish, roll-back, import and export. Torch-free.
+"""Adapters on disk: names, versions, atomic publish, roll-back, rename, import and export. Torch-free.
 
-`adapters/NAME/vN/` is a PEFT folder, whole or absent; `adapters/NAME/current` names the version in use.
+`adapters/NAME/vN/` is a PEFT folder, whole or absent. Its identity is the digest of its content.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import shutil
 import time
@@ -18,6 +17,8 @@ import msgspec
 from corpora.files import sync_folder
 from sessions import adapter_folder
 from sessions import lineage as lineages
+from sessions.acceptance import Acceptance
+from sessions.catalog import REMOVED, Catalog, Identities, ancestors
 from sessions.errors import UNREADABLE, AdapterDamaged, AdapterError, AdapterNotFound, UsageError
 from sessions.lineage import ADDRESS, Branch, Lineage
 from sessions.paths import Paths, checked_name, private_folder, write_atomic
@@ -25,8 +26,7 @@ from sessions.protocol import BASE
 
 __all__ = ["Branch", "Lineage", "Registry"]
 
-VERSION = re.compile(r"v([1-9][0-9]{0,8})")
-STAGING, REMOVED, CURRENT = ".staging-", ".removed", "current"
+STAGING = ".staging-"
 STALE = 24 * 3600.0
 
 
@@ -35,23 +35,27 @@ class Registry:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
+        self.catalog = Catalog(paths.adapters)
+        self.acceptance = Acceptance(self.catalog)
 
     # looking
 
     def names(self) -> list[str]:
         """Names that have a version, sorted."""
-        if not self.paths.adapters.is_dir():
-            return []
-        found = (path.name for path in self.paths.adapters.iterdir() if not path.name.startswith("."))
-        return sorted(name for name in found if self._numbers(name))
+        return self.catalog.names()
+
+    def identities(self) -> Identities:
+        """Every version that is or was here, by identity and by address."""
+        return self.catalog.identities()
 
     def versions(self, name: str) -> list[Lineage]:
-        """Whole versions, the oldest first; one that is damaged is left out."""
-        return [found for _, found in self._read_all(name) if isinstance(found, Lineage)]
+        """Whole versions, the oldest first; damaged ones are left out."""
+        known = self.identities()
+        return [_named(found, known) for found in self._read_all(name) if isinstance(found, Lineage)]
 
     def damaged(self, name: str) -> list[AdapterDamaged]:
         """What is wrong with the versions that `versions` leaves out."""
-        return [found for _, found in self._read_all(name) if isinstance(found, AdapterDamaged)]
+        return [found for found in self._read_all(name) if isinstance(found, AdapterDamaged)]
 
     def all(self) -> list[Lineage]:
         """Every version of every name."""
@@ -59,85 +63,101 @@ class Registry:
 
     def tree(self) -> list[Branch]:
         """Every version below its parent, the oldest first."""
-        return list(lineages.tree(self.all(), {self.current(name) for name in self.names()}))
+        names = self.names()
+        offered = {lineage.address for name in names if (lineage := self.acceptance.offered(name)) is not None}
+        return list(lineages.tree(self.all(), {self.current(name) for name in names}, offered))
 
     def lineage(self, adapter: str) -> Lineage:
-        """Of `NAME/vN` or `NAME` (its current version). Raises AdapterNotFound, AdapterDamaged."""
+        """Of `NAME/vN`, or of `NAME` (its accepted version). Raises AdapterNotFound, AdapterDamaged."""
+        return _named(self.stored(adapter), self.identities())
+
+    def stored(self, adapter: str) -> Lineage:
+        """`lineage` as it was written: its parent may have another name by now."""
         address = self.resolve(adapter)
         if address == BASE:
-            raise self._at_base(adapter)
-        return self._read(*lineages.parts(address))
+            raise self._no_version(adapter)
+        return self.catalog.read(*lineages.parts(address))
 
     def resolve(self, adapter: str) -> str:
-        """`base`, or `NAME/vN` for `NAME/vN`, `NAME@vN`, `NAME@N` or `NAME`. Raises AdapterNotFound."""
+        """`base`, or `NAME/vN` for `NAME/vN`, `NAME@vN`, `NAME@N`, or for `NAME` with an accepted version.
+
+        Raises AdapterNotFound.
+        """
         if adapter == BASE:
             return BASE
         match = ADDRESS.fullmatch(adapter)
         name = checked_adapter(match["name"] if match else adapter)
-        numbers = self._numbers(name)
+        numbers = self.catalog.numbers(name)
         if match is None and numbers:
-            return self.current(name)
+            if (address := self.current(name)) == BASE:
+                raise self._no_version(name)
+            return address
         if match is None or int(match["version"]) not in numbers:
             raise self._not_found(adapter, name, numbers)
         return f"{name}/v{match['version']}"
 
+    def identity(self, adapter: str) -> str:
+        """`base`, or the digest of a version. Raises AdapterNotFound, AdapterDamaged."""
+        return BASE if adapter == BASE else self.stored(adapter).digest
+
+    def address(self, identity: str) -> str:
+        """Where the version with this identity is now. Raises AdapterNotFound where it was removed."""
+        known = self.identities()
+        address = known.address(identity)
+        if address is None:
+            entry = known.find(identity)
+            what = f"{entry.address} was removed" if entry else f"The version {identity[:12]} is not in this data home"
+            raise AdapterNotFound(f"{what}.", remedy="`llama-tui adapters list` shows the versions.")
+        return address
+
     def folder(self, adapter: str) -> Path:
         """The PEFT folder of `NAME/vN`, checked to be whole. Raises AdapterNotFound, AdapterDamaged."""
-        lineage = self.lineage(adapter)
+        lineage = self.stored(adapter)
         return self.paths.adapter(lineage.adapter, lineage.version)
 
     def verified(self, adapter: str) -> Path:
         """`folder`, its content compared with the digest it was published with (reads all of it)."""
-        lineage = self.lineage(adapter)
+        lineage = self.stored(adapter)
         folder = self.paths.adapter(lineage.adapter, lineage.version)
         adapter_folder.verify(folder, lineage.digest)
         return folder
 
     def seen(self, adapter: str) -> set[str]:
         """Hashes of all rows that a version and its ancestors were trained on, removed ones too."""
-        found: set[str] = set()
-        done: set[str] = set()
         address = self.resolve(adapter)
-        while address != BASE and address not in done:
-            done.add(address)
-            lineage = self._ancestor(address)
-            if lineage is None:
-                break
-            found |= set(lineage.seen)
-            address = lineage.parent
+        if address == BASE:
+            return set()
+        start = self.stored(address)
+        found = set(start.seen)
+        known = self.identities()
+        for entry in ancestors(known, known.at(start.address)):
+            with contextlib.suppress(AdapterDamaged):
+                found |= set(entry.lineage().seen)
         return found
 
-    # the version in use
+    # the accepted version
 
     def current(self, name: str) -> str:
-        """The version in use as `NAME/vN`; `base` after a roll-back past v1 or where none exists.
+        """The accepted version as `NAME/vN`; `base` where none was accepted, or it is no longer there."""
+        return self.acceptance.current(name)
 
-        The first version of a name is in use as soon as it is there.
+    def use(self, adapter: str, *, force: bool = False) -> str:
+        """Accept a version as the current one of its name; returns `NAME/vN`.
+
+        Raises GateFailed for one that failed the gate, without `force`; AdapterNotFound, AdapterDamaged.
         """
-        numbers = self._numbers(name)
-        written = self._written_current(name)
-        if written == BASE or not numbers:
-            return BASE
-        match = VERSION.fullmatch(written)
-        return f"{name}/v{match[1]}" if match and int(match[1]) in numbers else f"{name}/v{numbers[0]}"
-
-    def use(self, adapter: str) -> None:
-        """Make `NAME/vN` the current version of its name."""
-        name, version = lineages.parts(self.resolve(adapter))
-        self.folder(f"{name}/v{version}")
-        self._write_current(name, f"v{version}")
+        found = self.stored(adapter)
+        self.acceptance.accept(found, force=force)
+        return found.address
 
     def rollback(self, name: str) -> str:
-        """Make the parent of the current version current; returns it (`base` at the first)."""
-        self.resolve(name)
-        now = self.current(name)
-        if now == BASE:
-            raise AdapterError(f"{name} stands at the base already.", remedy=f"Use a version: {name}/v1, say.")
-        parent = self._parent(now)
-        while parent != BASE and not self._is_there(parent, name):
-            parent = self._parent(parent)
-        self._write_current(name, parent.rpartition("/")[2])
-        return parent
+        """Go back to the nearest ancestor of the same name that was accepted before; returns it, or `base`."""
+        self._refuse_unknown(name)
+        if self.acceptance.identity(name) == BASE:
+            raise AdapterError(
+                f"No version of {name} is in use.", data="Nothing was changed.", remedy=f"Use one: {name}/v1, say."
+            )
+        return self.acceptance.go_back(name)
 
     # coming and going
 
@@ -147,50 +167,55 @@ class Registry:
         self._sweep(home)
         return private_folder(home / f"{STAGING}{secrets.token_hex(8)}")
 
-    def publish(self, staged: Path, lineage: Lineage) -> str:
+    def publish(self, staged: Path, lineage: Lineage, *, offer: bool = True) -> str:
         """Move a finished PEFT folder into place as the next version; returns `NAME/vN`.
 
-        Writes lineage.json and README.md, fsyncs, renames: a reader sees all of it or nothing.
+        Writes lineage.json and README.md, fsyncs, renames: a reader sees all of it or nothing. The version is not
+        used: it is offered, unless it failed the gate or `offer` is False.
         """
         name = checked_adapter(lineage.adapter)
         config = adapter_folder.check(staged)
         staged = self._beside(staged, name)
         known = msgspec.structs.replace(
             lineage,
+            parent_digest=lineage.parent_digest or self._parent_digest(lineage.parent),
             digest=adapter_folder.digest(staged),
+            checksum=adapter_folder.checksum(staged),
             method=config.method,
             rank=lineage.rank or config.r,
             created=lineage.created or time.time(),
+            accepted=0.0,
         )
         number = self._next(name)
         while not self._put(staged, msgspec.structs.replace(known, version=number)):
             number = max(number + 1, self._next(name))
-        if not self._written_current(name):
-            self._write_current(name, f"v{number}")
+        if offer and known.checked != "failed":
+            self.acceptance.offer(known)
         return f"{name}/v{number}"
 
     def rename(self, name: str, new: str) -> None:
-        """Rename an adapter with all its versions (lineages of others follow)."""
-        self.resolve(name)
+        """Rename an adapter with all its versions. Whatever refers to a version refers to its identity."""
+        self._refuse_unknown(name)
         target = self.paths.adapters / checked_adapter(new)
         if target.exists():
-            raise UsageError(f"There is an adapter {new!r} already.", data="Nothing was renamed.")
+            taken = f"There is an adapter {new!r} already."
+            if not self.catalog.numbers(new):
+                taken = f"{new!r} was the name of versions that were removed, and their numbers are not used again."
+            raise UsageError(taken, data="Nothing was renamed.", remedy="Choose another name.")
         (self.paths.adapters / name).rename(target)
         sync_folder(self.paths.adapters)
-        for path, found in self._lineage_files():
-            if found.parent.startswith((f"{name}/", f"{new}/")) or found.adapter == new:
-                moved = msgspec.structs.replace(found, parent=lineages.renamed(found.parent, name, new))
-                write_atomic(path, moved.encoded())
 
     def remove(self, adapter: str) -> None:
-        """Remove `NAME/vN` or `NAME` with all versions. The current version is refused with the way out.
+        """Remove `NAME/vN`, or `NAME` with all versions. A single version that is in use is refused.
 
-        What a removed version had seen is remembered, so that its descendants are not taught it again.
+        The lineages of removed versions are kept: for what their descendants were trained on, for the names of
+        the versions in old records, and so that no number is used again.
         """
         if ADDRESS.fullmatch(adapter) is None:
-            for number in self._numbers(self._known(adapter)):
+            self._refuse_unknown(adapter)
+            self.acceptance.forget(adapter)
+            for number in self.catalog.numbers(adapter):
                 self._discard(adapter, number)
-            (self.paths.adapters / adapter / CURRENT).unlink(missing_ok=True)
             return
         name, version = lineages.parts(self.resolve(adapter))
         if self.current(name) == f"{name}/v{version}":
@@ -202,22 +227,25 @@ class Registry:
         self._discard(name, version)
 
     def import_folder(self, folder: Path, name: str) -> str:
-        """Copy a PEFT folder in as the next version of a name; safetensors only. Raises AdapterDamaged."""
+        """Copy a PEFT folder in as the next version of a name; safetensors only. Raises AdapterDamaged.
+
+        Content that the name has already is not added again: its version is returned.
+        """
         config = adapter_folder.check(folder)
-        lineage = Lineage(
-            adapter=name,
-            version=0,
-            parent=BASE,
-            base_model=config.base_model_name_or_path or "",
-            note=f"imported from {folder.absolute()}",
-        )
+        digest = adapter_folder.digest(folder)
+        if (there := self.acceptance.address_in(checked_adapter(name), digest)) is not None:
+            return there
+        lineage = Lineage(adapter=name, version=0, parent=BASE, base_model=config.base_model_name_or_path or "")
         with contextlib.suppress(OSError, *UNREADABLE):
             ours = msgspec.json.decode((folder / lineages.FILE).read_bytes(), type=Lineage)
-            lineage = msgspec.structs.replace(ours, adapter=name, parent=BASE, note=lineage.note)
+            # Figures and the gate's result hold for the content that they were measured on.
+            measured = ours if ours.digest == digest else msgspec.structs.replace(ours, gate=None, scores=())
+            lineage = msgspec.structs.replace(measured, adapter=name, parent=BASE, parent_digest="")
         staged = self.stage(name)
         for file in (adapter_folder.CONFIG, adapter_folder.WEIGHTS):
             shutil.copyfile(folder / file, staged / file)
-        return self.publish(staged, lineage)
+        noted = msgspec.structs.replace(lineage, note=f"imported from {folder.absolute()}")
+        return self.publish(staged, noted, offer=False)
 
     def export(self, adapter: str, target: Path) -> Path:
         """Copy a version out as a PEFT folder that `PeftModel.from_pretrained` opens."""
@@ -232,79 +260,35 @@ class Registry:
 
     # within
 
-    def _numbers(self, name: str) -> list[int]:
-        home = self.paths.adapters / name
-        if not home.is_dir():
-            return []
-        return sorted(int(match[1]) for path in home.iterdir() if (match := VERSION.fullmatch(path.name)))
-
     def _next(self, name: str) -> int:
-        gone = self.paths.adapters / name / REMOVED
-        removed = [int(path.stem[1:]) for path in gone.glob("v*.json") if path.stem[1:].isdigit()]
-        return max([0, *self._numbers(name), *removed]) + 1
+        return max([0, *self.catalog.numbers(name), *self.catalog.removed(name)]) + 1
 
-    def _known(self, name: str) -> str:
-        if not self._numbers(checked_adapter(name)):
+    def _refuse_unknown(self, name: str) -> None:
+        if not self.catalog.numbers(checked_adapter(name)):
             raise self._not_found(name, name, [])
-        return name
 
     def _not_found(self, adapter: str, name: str, numbers: list[int]) -> AdapterNotFound:
         there = ", ".join(f"{name}/v{number}" for number in numbers) if numbers else ", ".join(self.names())
         return AdapterNotFound(f"There is no adapter {adapter!r}.", remedy=f"There are: {there or 'none yet'}.")
 
-    def _at_base(self, adapter: str) -> AdapterNotFound:
+    def _no_version(self, adapter: str) -> AdapterNotFound:
         if adapter == BASE:
             what, there = f"{BASE} is the model without an adapter; it has no version.", self.names()
         else:
-            what = f"{adapter} was rolled back to the base, so none of its versions is in use."
-            there = [f"{adapter}/v{number}" for number in self._numbers(adapter)]
+            what = f"No version of {adapter} is in use: none was accepted, or it was rolled back to the base."
+            there = [f"{adapter}/v{number}" for number in self.catalog.numbers(adapter)]
         return AdapterNotFound(what, remedy=f"Name one: {', '.join(there)}." if there else "There is no adapter yet.")
 
-    def _read_all(self, name: str) -> Iterator[tuple[int, Lineage | AdapterDamaged]]:
-        for number in self._numbers(name):
+    def _read_all(self, name: str) -> Iterator[Lineage | AdapterDamaged]:
+        for number in self.catalog.numbers(name):
             try:
-                yield number, self._read(name, number)
+                yield self.catalog.read(name, number)
             except AdapterDamaged as error:
-                yield number, error
+                yield error
 
-    def _read(self, name: str, version: int) -> Lineage:
-        folder = self.paths.adapter(name, version)
-        adapter_folder.check(folder)
-        return lineages.read(folder / lineages.FILE, name, version)
-
-    def _ancestor(self, address: str) -> Lineage | None:
-        """The lineage of a version, also of a removed or damaged one."""
-        name, version = lineages.parts(address)
-        home = self.paths.adapters / name
-        for path in (home / f"v{version}" / lineages.FILE, home / REMOVED / f"v{version}.json"):
-            with contextlib.suppress(AdapterDamaged):
-                return lineages.read(path, name, version)
-        return None
-
-    def _parent(self, address: str) -> str:
-        above = self._ancestor(address)
-        return above.parent if above else BASE
-
-    def _is_there(self, address: str, name: str) -> bool:
-        found, version = lineages.parts(address)
-        return found == name and version in self._numbers(name)
-
-    def _lineage_files(self) -> Iterator[tuple[Path, Lineage]]:
-        for pattern in (f"*/v*/{lineages.FILE}", f"*/{REMOVED}/v*.json"):
-            for path in self.paths.adapters.glob(pattern):
-                name, part = path.relative_to(self.paths.adapters).parts[0], path.stem
-                number = (part if part.startswith("v") else path.parent.name)[1:]
-                with contextlib.suppress(AdapterDamaged, ValueError):
-                    yield path, lineages.read(path, name, int(number))
-
-    def _written_current(self, name: str) -> str:
-        try:
-            return (self.paths.adapters / name / CURRENT).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            return ""
-
-    def _write_current(self, name: str, version: str) -> None:
-        write_atomic(self.paths.adapters / name / CURRENT, f"{version}\n".encode())
+    def _parent_digest(self, parent: str) -> str:
+        entry = None if parent == BASE else self.identities().at(parent)
+        return entry.identity if entry else ""
 
     def _beside(self, staged: Path, name: str) -> Path:
         if staged.parent == self.paths.adapters / name:
@@ -330,13 +314,18 @@ class Registry:
 
     def _discard(self, name: str, version: int) -> None:
         home = self.paths.adapters / name
-        lineage = self._ancestor(f"{name}/v{version}")
-        if lineage is not None:
-            write_atomic(home / REMOVED / f"v{version}.json", lineage.encoded())
+        write_atomic(home / REMOVED / f"v{version}.json", self._last_lineage(name, version).encoded())
         doomed = home / f"{STAGING}{secrets.token_hex(8)}"
         (home / f"v{version}").rename(doomed)
         sync_folder(home)
         shutil.rmtree(doomed, ignore_errors=True)
+
+    def _last_lineage(self, name: str, version: int) -> Lineage:
+        """The lineage of a version that is about to be removed; a bare one where it cannot be read."""
+        folder = self.paths.adapter(name, version)
+        with contextlib.suppress(AdapterDamaged):
+            return lineages.read(folder / lineages.FILE, name, version)
+        return Lineage(adapter=name, version=version, parent=BASE, base_model="", note="its lineage was damaged")
 
     def _sweep(self, home: Path) -> None:
         """Remove what a killed process left, once it is a day old."""
@@ -351,3 +340,12 @@ def checked_adapter(name: str) -> str:
     if checked_name(name) == BASE or name.startswith("."):
         raise UsageError(f"An adapter cannot be called {name!r}.", remedy="Choose another name.")
     return name
+
+
+def _named(lineage: Lineage, known: Identities) -> Lineage:
+    """With the name that the parent has now."""
+    if lineage.parent == BASE:
+        return lineage
+    if known.find(lineage.parent_digest) is None:
+        return msgspec.structs.replace(lineage, parent=f"{lineage.parent} (removed)")
+    return msgspec.structs.replace(lineage, parent=known.name(lineage.parent_digest, lineage.parent))

@@ -1,6 +1,6 @@
 """config.toml: every setting, typed and documented. Unknown keys are refused.
 
-Knows nothing of screens or models.
+Independent of screens and models.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Model to open: `smollm2`, `demo`, a folder, a .gguf file, or a hub name. Empty: the best one on this disk."""
 
     adapter: Text = "mine"
-    """Name under which training publishes, and the adapter that chat uses once it exists."""
+    """Name under which training publishes, and the adapter whose accepted version answers in new chats."""
 
     use_adapter: bool = True
-    """Start chat with the newest accepted version of `adapter`; false starts with the base."""
+    """Start chat with the accepted version of `adapter`; false starts with the base."""
 
     system: Text = ""
     """System prompt of new chats; empty means none."""
 
     sampling: Sampling = Sampling()
-    """How replies are drawn."""
+    """How replies are sampled."""
 
-    new_version: Literal["offer", "use"] = "offer"
-    """When a run is done: offer its version, or use it at once (never when it is worse on the old set)."""
+    auto_use: Literal["never", "passed"] = "never"
+    """When a run is done: `never` use its version without being asked, or use it if it `passed` the gate."""
 
     keep_alive: Annotated[float, msgspec.Meta(ge=0)] = 300.0
     """Seconds that a host without terminals and runs stays."""

@@ -213,7 +213,7 @@ class AppActions(RunActions):
             raise UsageError(
                 "strength is between 0 (the base) and 1.5.", data=f"It is still {self.app.chat.strength:g}."
             )
-        self.app.chat.strength = strength
+        self.app.set_strength(strength)
         self.screen.say(f"The adapter's strength is {strength:g} from the next reply on.")
 
     async def read(self, rest: str) -> None:

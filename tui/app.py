@@ -22,9 +22,9 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from corpora.errors import LlamaTuiError
-from sessions.errors import AdapterError
 from sessions.protocol import BASE, ModelInfo
 from tui import leaving, modes, render
+from tui.answering import Answering, preload
 from tui.bridge import Bridge
 from tui.log import logger, open_log
 from tui.messages import (
@@ -33,10 +33,12 @@ from tui.messages import (
     HostLost,
     ModelLoading,
     ModelReady,
+    OfferChanged,
     RunEnded,
     RunEventHappened,
     StoreOpened,
 )
+from tui.screens.mode import ModeScreen
 from tui.theme import with_one_accent
 from tui.widgets.modebar import TITLES, ModeBar
 
@@ -69,8 +71,7 @@ TOAST_SECONDS = {"information": 3.0, "warning": 5.0, "error": 8.0}
 class LlamaTuiApp(App[None]):
     """One terminal on one data home and one model.
 
-    `chat` and `workspace.store` may be used once `opened` is set (StoreOpened). `adapter` is what chat
-    answers with: `base` or `NAME/vN`.
+    `chat` and `workspace.store` may be used once `opened` is set (StoreOpened).
     """
 
     TITLE = "llama-tui"
@@ -86,6 +87,7 @@ class LlamaTuiApp(App[None]):
             for number, name in enumerate(TITLES, start=2)
         ),
         Binding("f8", "settings", "Settings", id="settings", priority=True, show=False),
+        Binding("ctrl+g", "use_offered", "Use new version", id="version.use", priority=True, show=False),
         Binding("ctrl+q", "do('quit')", "Leave", id="quit", priority=True, show=False),
         Binding("ctrl+c", "interrupt", "Stop or leave", id="interrupt", priority=True, show=False),
     ]
@@ -95,7 +97,7 @@ class LlamaTuiApp(App[None]):
         self.workspace = workspace
         self.asked_model = model
         self.asked_adapter = adapter
-        self.adapter = BASE
+        self.answering = Answering(self)
         self.opened = asyncio.Event()
         self.hearers: set[Widget] = set()
         self.bridge = Bridge(self)
@@ -130,6 +132,11 @@ class LlamaTuiApp(App[None]):
         if self._chat is None:
             raise LlamaTuiError("The corpus is still being opened.", remedy="Try again in a moment.")
         return self._chat
+
+    @property
+    def adapter(self) -> str:
+        """What the chat answers with: `base` or `NAME/vN`."""
+        return self._chat.adapter if self._chat is not None else BASE
 
     @property
     def model(self) -> ModelInfo | None:
@@ -200,18 +207,13 @@ class LlamaTuiApp(App[None]):
                 self._unnotify(known, refresh=False)
 
     async def use_adapter(self, adapter: str, *, strength: float | None = None) -> None:
-        """Answer with `base` or `NAME/vN` from now on: loaded and probed first, then made current.
+        """Answer with `base` or `NAME/vN` from now on (`Answering.use`)."""
+        await self.answering.use(adapter, strength=strength)
 
-        Raises AdapterError, HostError; then the one before goes on.
-        """
-        if adapter != BASE:
-            await self.client.load_adapter(adapter)
-            await asyncio.to_thread(self.workspace.registry.use, adapter)
-        self.adapter = self.chat.adapter = adapter
-        if strength is not None:
-            self.chat.strength = strength
-        self.tell(AdapterInUseChanged(adapter, self.chat.strength))
-        self.tell(AdaptersChanged())
+    def set_strength(self, strength: float) -> None:
+        """Scale the effect of the version that answers; 0 is the base, 1 as it was trained."""
+        self.chat.strength = strength
+        self.tell(AdapterInUseChanged(self.adapter, strength))
 
     # opening
 
@@ -253,17 +255,27 @@ class LlamaTuiApp(App[None]):
         self._chat.sampling = self.workspace.settings.sampling
         self._chat.system = self.workspace.settings.system or None
         try:
-            self.adapter = await asyncio.to_thread(self.workspace.adapter, self.asked_adapter, self.client.model)
+            await self.answering.start()
         except LlamaTuiError as error:
             self.report(error)
-        self._chat.adapter = self.adapter
         self.opened.set()
         self.tell(StoreOpened())
+        self.answering.watch()
 
     async def until_open(self) -> None:
         """Wait for the store a while; where it cannot be opened, what needs it then says so."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.opened.wait(), OPENING)
+
+    def action_use_offered(self) -> None:
+        """Accept the version that is offered, from any main screen."""
+        if not isinstance(self.screen, ModeScreen):
+            return
+        offered = self.answering.offered
+        if offered is None:
+            self.notify("No new version is ready.", severity="warning")
+        else:
+            self.attempt(self.answering.accept, offered.address)
 
     def action_do(self, name: str) -> None:
         """Run a command of the registry."""
@@ -334,21 +346,23 @@ class LlamaTuiApp(App[None]):
         """The model can answer; the adapter is made ready before it is needed."""
         self.refresh_bar()
         if self.adapter != BASE:
-            self.attempt(self._preload, self.adapter)
-
-    async def _preload(self, adapter: str) -> None:
-        try:
-            await self.client.load_adapter(adapter)
-        except AdapterError as error:
-            self.report(error)
-            await self.use_adapter(BASE)
+            self.attempt(preload, self, self.adapter)
 
     def on_host_lost(self, message: HostLost) -> None:
         """The host has ended."""
         self.refresh_bar()
 
     def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
-        """Chat answers with another adapter."""
+        """The chat answers with another version, or at another strength."""
+        self.refresh_bar()
+
+    def on_adapters_changed(self, message: AdaptersChanged) -> None:
+        """Another version may be offered."""
+        if self.opened.is_set():
+            self.attempt(self.answering.find_offer)
+
+    def on_offer_changed(self, message: OfferChanged) -> None:
+        """A new version is ready, or none any more."""
         self.refresh_bar()
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
@@ -362,7 +376,7 @@ class LlamaTuiApp(App[None]):
             self.report(message.state.failure.error())
 
     def refresh_bar(self) -> None:
-        """Write the top line of the open screen anew."""
+        """Update the top line of the open screen."""
         for bar in self.screen.query(ModeBar):
             bar.show()
 

@@ -1,7 +1,6 @@
 """The one place where a host's event or a run's event becomes a Textual message.
 
-One follower for each active run, whatever screens are open; a new version is offered or used as the
-settings say. Knows nothing of widgets.
+One follower for each active run, whatever screens are open. Independent of widgets.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tui.messages import (
     ModelReady,
     RunEnded,
     RunEventHappened,
-    VersionOffered,
+    VersionRefused,
 )
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class Bridge:
-    """Hears the client and the runs' files, tells the app. `runs` holds every run seen alive, by id."""
+    """Listens to the client and to the files of runs, and posts messages. `runs` are all runs seen alive, by id."""
 
     def __init__(self, app: LlamaTuiApp) -> None:
         self.app = app
         self.runs: dict[str, RunState] = {}
         self._following: set[str] = set()
-        self._told: set[str] = set()
+        self._ended: set[str] = set()
         """Runs that were followed to their end: their ending, once more from the host, is no news."""
 
     @property
@@ -59,7 +58,7 @@ class Bridge:
             case LoadFailed(failure=failure):
                 self.app.tell(HostLost(failure.error()))
             case RunChanged(run=run, alive=alive):
-                if alive or run not in self._told:
+                if alive or run not in self._ended:
                     self.follow(run)
             case Closing(reason=reason):
                 self.app.tell(HostLost(_ended(reason)))
@@ -73,7 +72,7 @@ class Bridge:
                 self.follow(state.id)
 
     def follow(self, run: str) -> None:
-        """Tell the events of a run from now to its end; the earlier ones are folded into its state."""
+        """Post the events of a run from now to its end; the earlier ones are folded into its state."""
         if run not in self._following:
             self._following.add(run)
             self.app.attempt(self._follow, run)
@@ -82,13 +81,13 @@ class Bridge:
         from sessions.training import runs
 
         state = self.runs[run] = runs.RunState(run)
-        told_from = time.time() - 2.0
+        posted_from = time.time() - 2.0
         try:
             async for event in runs.follow(self.app.workspace.paths, run):
                 state.apply(event)
-                if event.time >= told_from:
+                if event.time >= posted_from:
                     await self._tell(state, event)
-            self._told.add(run)
+            self._ended.add(run)
         except (LlamaTuiError, OSError) as error:
             self.app.report(error)
         finally:
@@ -99,19 +98,9 @@ class Bridge:
         self.app.tell(RunEventHappened(state.id, event, state))
         if isinstance(event, Published):
             self.app.tell(AdaptersChanged())
-            await self._offer(state, event)
-
-    async def _offer(self, state: RunState, published: Published) -> None:
-        """Use a version at once where the settings say so; one that is worse is only ever offered.
-
-        One that another model has learnt is neither used nor offered here.
-        """
-        if state.created is not None and state.created.model != self.app.client.model:
-            return
-        if self.app.workspace.settings.new_version == "use" and not published.worse:
-            await self.app.use_adapter(published.adapter)
-        elif published.adapter != self.app.adapter:
-            self.app.tell(VersionOffered(published))
+            mine = state.created is None or state.created.model == self.app.client.model
+            if mine and event.worse:
+                self.app.tell(VersionRefused(event))
 
 
 def _ended(reason: str) -> HostDied:

@@ -99,7 +99,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("train", "Train the adapter on kept replies", "[QUERY] [sample=N] [key=value …]", aliases=("learn",)),
     Command("runs", "List runs, or stop one", "[stop | cancel | resume]", choices=("stop", "cancel", "resume")),
     Command(
-        "adapter", "Show adapters, or use one: base, NAME, NAME/vN, rollback", "[NAME]", choices=("base", "rollback")
+        "adapter", "Show adapters, or accept one: base, NAME/vN, rollback", "[NAME/vN]", choices=("base", "rollback")
     ),
     Command("compare", "Answer a prompt with the base and the adapter, side by side", "[PROMPT]"),
     Command("vote", "Vote on the last comparison", "left | right | tie | bad", choices=("left", "right", "tie", "bad")),

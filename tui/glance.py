@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions.protocol import BASE
+
 if TYPE_CHECKING:
     from sessions.protocol import ModelInfo
     from sessions.training.runs import RunState
@@ -16,6 +18,11 @@ def model_details(model: ModelInfo | None) -> str:
     held = size(model.memory) if model.memory else ""
     parts = (model.quantization.lower(), model.device, held, "graph" if model.compiled else "")
     return " · ".join(part for part in parts if part)
+
+
+def answers(adapter: str, strength: float) -> str:
+    """The version that answers, and its strength where that is not 1: `mine/v3 x0.7`."""
+    return adapter if adapter == BASE or strength == 1 else f"{adapter} x{strength:g}"
 
 
 def size(count: float) -> str:

@@ -13,6 +13,7 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from corpora.errors import LlamaTuiError
+    from sessions.lineage import Lineage
     from sessions.protocol import HostState, Loading, ModelInfo
     from sessions.training.events import AnyRunEvent, Published
     from sessions.training.runs import RunState
@@ -61,7 +62,7 @@ class HostStateRead(Message, bubble=False):
 
 @dataclass
 class AdapterInUseChanged(Message, bubble=False):
-    """Chat answers with another adapter from now on: `base` or `NAME/vN`, at a strength."""
+    """The chat answers with `base` or `NAME/vN` from now on, at a strength."""
 
     adapter: str
     strength: float = 1.0
@@ -96,8 +97,15 @@ class RunEnded(Message, bubble=False):
 
 
 @dataclass
-class VersionOffered(Message, bubble=False):
-    """A run of this home published a version that chat does not use yet. `worse` says why not by itself."""
+class OfferChanged(Message, bubble=False):
+    """Another version waits to be accepted, or none."""
+
+    offered: Lineage | None
+
+
+@dataclass
+class VersionRefused(Message, bubble=False):
+    """A run published a version that failed the gate and is not offered; `published.worse` says why."""
 
     published: Published
 

@@ -60,6 +60,9 @@ class Repl:
         if session.surface.attended:
             where = f"{session.client.model} · {session.chat.adapter}"
             session.output.note(f"llama-tui {VERSION} · {where} · /help explains", "dim")
+            if session.offered is not None:
+                ready = session.offered
+                session.output.note(f"{ready.address} is ready: /adapter {ready.adapter} uses it.", "green")
         with self._interrupts(), session.surface.quiet():
             opening = asyncio.create_task(self._open())
             try:
@@ -106,6 +109,7 @@ class Repl:
         """The one place where an error of a command becomes words."""
         session = self.session
         try:
+            await session.look()
             await self.actions.take(line)
         except LlamaTuiError as error:
             session.output.problem(error)

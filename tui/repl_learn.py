@@ -12,14 +12,14 @@ from corpora.dialog import Message, Vote
 from corpora.errors import UsageError
 from corpora.transfer import import_files
 from sessions.comparing import IN_TURN, Comparison, tally
-from sessions.errors import NothingToTrain
+from sessions.errors import Cancelled, GateFailed, NothingToTrain
 from sessions.launch import resume_run, start_run
 from sessions.protocol import BASE
 from sessions.training import runs
 from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
-from tui.glance import size
+from tui.glance import answers, size
 from tui.output import Output
 from tui.output_columns import streamed
 from tui.plan import plan_of
@@ -143,33 +143,49 @@ class LearnActions:
     # adapters
 
     async def adapter(self, rest: str) -> None:
-        """Show adapters, or use one."""
+        """Show adapters, or accept a version (with `!` one that failed the gate, too)."""
         registry, chat = self.session.workspace.registry, self.session.chat
-        if not rest:
+        asked, force = rest.removesuffix("!").strip(), rest.endswith("!")
+        if not asked:
             self._list_adapters()
             return
-        if rest == "rollback":
+        if asked == "rollback":
             name = chat.adapter.partition("/")[0] if chat.adapter != BASE else self.session.workspace.settings.adapter
             address = await asyncio.to_thread(registry.rollback, name)
+            await self.session.switch(address)
         else:
-            address = self._meant(rest)
-        await self.session.use_adapter(address)
+            address = self._meant(asked)
+            await self._accept(address, force=force)
         self.output.note(f"{address} answers from now on.")
 
+    async def _accept(self, address: str, *, force: bool) -> None:
+        """Use a version. Raises GateFailed for one that failed the gate, unless the person insists."""
+        try:
+            await self.session.use_adapter(address, force=force)
+        except GateFailed as error:
+            error.remedy = f"/adapter {address}! uses it all the same."
+            if not self.session.surface.attended:
+                raise
+            if not await self.session.surface.ask(f"{error.what} Use it all the same?"):
+                raise Cancelled("It is not used.") from error
+            await self.session.use_adapter(address, force=True)
+
     def _meant(self, asked: str) -> str:
-        """A name alone means the version that is on offer, where one is."""
+        """A name alone means the version of it that is offered, where one is."""
         offered = self.session.offered
-        return offered if offered.startswith(f"{asked}/") else self.session.workspace.registry.resolve(asked)
+        if offered is not None and offered.adapter == asked:
+            return offered.address
+        return self.session.workspace.registry.resolve(asked)
 
     def _list_adapters(self) -> None:
         registry, now = self.session.workspace.registry, self.session.chat.adapter
-        rows: list[tuple[object, ...]] = [("✓" if now == BASE else "", BASE, "", "", "")]
+        rows: list[tuple[object, ...]] = [("answers" if now == BASE else "", BASE, "", "", "", "")]
         for branch in registry.tree():
             each = branch.lineage
             loss = "" if each.loss is None else f"{each.loss:.3f}"
-            mark = "✓" if each.address == now else ""
-            rows.append((mark, each.address, each.parent, each.rows, loss))
-        self.output.table(("", "ADAPTER", "FROM", "ROWS", "LOSS"), rows, right=("ROWS", "LOSS"))
+            state = "answers" if each.address == now else branch.state
+            rows.append((state, each.address, each.checked, each.parent, each.rows, loss))
+        self.output.table(("STATE", "ADAPTER", "GATE", "FROM", "ROWS", "LOSS"), rows, right=("ROWS", "LOSS"))
 
     # comparisons
 
@@ -209,10 +225,11 @@ class LearnActions:
 
     def _tuned(self) -> str:
         session = self.session
+        if session.offered is not None:
+            return session.offered.address
         if session.chat.adapter != BASE:
-            return session.offered or session.chat.adapter
-        name = session.workspace.settings.adapter
-        found = session.offered or session.workspace.registry.current(name)
+            return session.chat.adapter
+        found = session.workspace.registry.current(session.workspace.settings.adapter)
         if found == BASE:
             raise UsageError("There is no adapter to compare with yet.", remedy="Keep some exchanges, then /train")
         return found
@@ -279,7 +296,8 @@ class LearnActions:
             ("model", f"{host.model}, {'ready' if host.ready else 'loading'}"),
             ("on", f"{host.ready.quantization} on {host.ready.device}" if host.ready else ""),
             ("form", host.ready.chat_format if host.ready else ""),
-            ("adapter", session.adapter_in_words()),
+            ("answers", answers(session.chat.adapter, session.chat.strength)),
+            ("ready", f"{session.offered.address}: /adapter {session.offered.adapter}" if session.offered else ""),
             ("resident", ", ".join(host.resident)),
             ("context", f"{session.used} of {host.ready.context} tokens" if host.ready else ""),
             ("memory", size(host.memory) + (f", GPU {size(host.gpu_memory)}" if host.gpu_memory else "")),

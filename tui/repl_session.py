@@ -12,10 +12,11 @@ from typing import cast
 
 from corpora.dialog import Finish
 from corpora.errors import UsageError
-from sessions.chat import Chat, ChatEvent, Saved
+from sessions.chat import Chat, ChatEvent, FellBack, Saved
 from sessions.client import Client
 from sessions.comparing import Comparison
-from sessions.errors import AdapterError
+from sessions.errors import AdapterError, SettingsError
+from sessions.lineage import Lineage
 from sessions.protocol import (
     BASE,
     AnyEvent,
@@ -30,6 +31,7 @@ from sessions.protocol import (
 )
 from sessions.training.runs import RunState
 from sessions.workspace import Workspace
+from tui.glance import answers
 from tui.output import Output
 from tui.pace import Pace
 from tui.render import Stream
@@ -53,7 +55,7 @@ class Session:
         self.comparison: Comparison | None = None
         self.comparing = ""
         self.leaving = False
-        self.offered = ""
+        self.offered: Lineage | None = None
         self.watch = RunWatch(workspace.paths, self._run_changed, self._warn, self._run_ended)
         self.context = Prefilled(prompt_tokens=0)
         self.pace = Pace()
@@ -76,39 +78,50 @@ class Session:
         run = self.watch.active
         parts = [
             model,
-            self.adapter_in_words(),
+            answers(self.chat.adapter, self.chat.strength),
             f"context {self.used}/{context}" if context else "",
             f"{self.rate:.0f} tokens/s" if self.rate else "",
             progress.short(run) if run is not None else "",
-            f"{self.offered} is new: /adapter {self.offered.partition('/')[0]}" if self.offered else "",
+            f"{self.offered.address} is ready: /adapter {self.offered.adapter}" if self.offered is not None else "",
         ]
         return " · ".join(part for part in parts if part)
-
-    def adapter_in_words(self) -> str:
-        """The adapter, and its strength where it is not 1."""
-        chat = self.chat
-        return chat.adapter if chat.strength == 1 or chat.adapter == BASE else f"{chat.adapter} × {chat.strength:g}"
 
     # adapters
 
     def start_with(self, asked: str | None) -> None:
-        """Answer with what was asked for, or with what is in use. Raises AdapterError for what was asked for."""
-        try:
-            self.chat.adapter = chosen_adapter(self.workspace, asked, self.client.model, self.output.note)
-        except AdapterError as error:
-            if asked is not None:
-                raise
-            self.output.problem(error)
+        """Answer with what was asked for, or with the accepted version. Raises AdapterError for what was asked for."""
+        self.chat.use(chosen_adapter(self.workspace, asked, self.client.model, self.output))
+        self.offered = self.workspace.offer(self.client.model)
 
-    async def use_adapter(self, adapter: str) -> None:
-        """Load and probe `NAME/vN`, make it current, answer with it. Raises AdapterError; then nothing changes."""
+    async def use_adapter(self, adapter: str, *, force: bool = False) -> None:
+        """Answer with `base` or `NAME/vN` from now on, here and in later chats: loaded and probed first.
+
+        Raises GateFailed for a version that failed the gate, without `force`; AdapterError. Then nothing changes.
+        """
         if adapter != BASE:
             await self.client.load_adapter(adapter)
-            await asyncio.to_thread(self.workspace.registry.use, adapter)
-        self.chat.adapter = adapter
-        if adapter == self.offered:
-            self.offered = ""
+        await asyncio.to_thread(self.workspace.accept, adapter, force=force)
+        await self.switch(adapter)
+
+    async def switch(self, adapter: str) -> None:
+        """Answer with what was accepted already."""
+        await asyncio.to_thread(self.chat.use, adapter)
+        self.offered = await asyncio.to_thread(self.workspace.offer, self.client.model)
         self.surface.refresh()
+
+    async def look(self) -> None:
+        """Follow what other programs changed in the adapters."""
+        before = self.chat.adapter
+        try:
+            await asyncio.to_thread(self.workspace.look_again)
+        except SettingsError as error:
+            self.output.problem(error)
+        gone = await self.chat.look()
+        if gone is not None:
+            self.output.problem(gone)
+        elif self.chat.adapter != before:
+            self.output.note(f"{before} is called {self.chat.adapter} now.")
+        self.offered = await asyncio.to_thread(self.workspace.offer, self.client.model)
 
     # replies
 
@@ -133,6 +146,8 @@ class Session:
     def _show(self, event: ChatEvent, stream: Stream) -> None:
         self.pace.hear(event)
         match event:
+            case FellBack(error=error):
+                self.output.problem(error)
             case Prefilled():
                 self._waits = False
                 self.context, self.used = event, event.prompt_tokens
@@ -211,16 +226,15 @@ class Session:
         await self.surface.announce(lambda: self.output.note(text, "yellow"))
 
     async def _run_ended(self, state: RunState) -> None:
-        """Say how it came out; offer the version, or use it where the settings say so."""
-        published = state.published
-        if published is not None and published.adapter != self.chat.adapter:
-            self.offered = published.adapter
+        """Say how it ended; offer the version, or use it where it passed the gate and the settings say so."""
+        self.offered = await asyncio.to_thread(self.workspace.offer, self.client.model)
         await self.surface.announce(lambda: self._tell_end(state))
-        if published is not None and self.workspace.settings.new_version == "use" and not published.worse:
-            await self._use_at_once(published.adapter)
+        unasked = await asyncio.to_thread(self.workspace.to_use_unasked, self.client.model)
+        if unasked is not None:
+            await self._use_unasked(unasked.address)
         self.surface.refresh()
 
-    async def _use_at_once(self, adapter: str) -> None:
+    async def _use_unasked(self, adapter: str) -> None:
         try:
             await self.use_adapter(adapter)
         except AdapterError as error:
@@ -237,6 +251,6 @@ class Session:
         if state.published is None:
             return
         if state.published.worse:
-            self.output.note(f"It is not used by itself: {state.published.worse}", "yellow")
-        if self.offered:
-            self.output.note(f"/adapter {self.offered} uses it; /compare asks both.")
+            self.output.note(f"It failed the gate and is not offered: {state.published.worse}", "yellow")
+        if self.offered is not None:
+            self.output.note(f"/adapter {self.offered.address} uses it; /compare asks both.")

@@ -11,12 +11,12 @@ import msgspec
 from corpora.errors import UsageError
 from sessions import launch
 from sessions.errors import NothingToTrain, SettingsError
-from sessions.protocol import BASE, HostState, ModelInfo, Sampling
+from sessions.protocol import HostState, ModelInfo, Sampling
 from sessions.training import runs
 from sessions.training.preview import Preview, counted
 from sessions.training.recipe import Recipe
 from tui import render, stop_texts
-from tui.glance import model_details, size
+from tui.glance import answers, model_details, size
 from tui.messages import CorpusChanged
 from tui.plan import plan_of
 from tui.train_request import Asked, read_words, target_of
@@ -104,18 +104,26 @@ class RunActions:
         self.app.bridge.follow(run.id)
 
     async def adapter(self, rest: str) -> None:
-        """Use an adapter; without a name, go and see."""
-        registry = self.app.workspace.registry
-        if not rest:
+        """Accept a version (with `!` one that failed the gate, too); without a name, show them all."""
+        asked, force = rest.removesuffix("!").strip(), rest.endswith("!")
+        if not asked:
             await self.app.switch_mode("adapters")
-            return
-        if rest == "rollback":
+        elif asked == "rollback":
             name = self.app.adapter.rpartition("/")[0] or self.app.workspace.settings.adapter
-            address = await asyncio.to_thread(registry.rollback, name)
+            await self.app.answering.roll_back(name)
         else:
-            address = BASE if rest == BASE else await asyncio.to_thread(registry.resolve, rest)
-        await self.app.use_adapter(address)
-        self.screen.say(f"{address} answers from the next reply on.")
+            await self.app.answering.accept(await asyncio.to_thread(self._meant, asked), force=force)
+
+    def _meant(self, asked: str) -> str:
+        """A name alone means the version of it that is offered, where one is."""
+        offered = self.app.answering.offered
+        if offered is not None and offered.adapter == asked:
+            return offered.address
+        return self.app.workspace.registry.resolve(asked)
+
+    def _offer(self) -> str:
+        offered = self.app.answering.offered
+        return f" · {offered.address} is ready: ctrl+g uses it" if offered is not None else ""
 
     async def vote(self, rest: str) -> None:
         """Vote on the comparison that is on its screen; without a word, go and see."""
@@ -176,7 +184,7 @@ class RunActions:
         return [
             f"model      {self.app.model_name} · {model_details(self.app.model) or 'loading'}",
             f"form       {self.app.model.chat_format if self.app.model else 'not known yet'}",
-            f"adapter    {self.app.adapter} · strength {chat.strength:g}",
+            f"answers    {answers(self.app.adapter, chat.strength)}{self._offer()}",
             f"sampling   {in_words(chat.sampling)}",
             f"system     {render.line(chat.system, 60) if chat.system else 'none'}",
             f"context    {context.used:,} of {context.context:,} tokens",

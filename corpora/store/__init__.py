@@ -1,10 +1,12 @@
 """corpus.db: conversations, exchanges, verdicts, preferences, pinned tests. The only package with SQL statements.
 
-SQLite with a rollback journal and synchronous=FULL; what a method returned from is on disk. Safe to call
-from several threads, and from several processes at once. Knows nothing of tokens, models or screens.
+SQLite with a rollback journal and synchronous=FULL; what a method has returned from is on disk. Safe to call
+from several threads, and from several processes at once. Independent of tokens, models and screens.
 """
 
 from __future__ import annotations
+
+from functools import cached_property
 
 from corpora.store.browsing import ORDERS, BrowsingPart
 from corpora.store.caring import CaringPart
@@ -25,6 +27,7 @@ from corpora.store.values import (
     content_key,
     dialog_key,
 )
+from corpora.store.versions import VersionNames
 
 __all__ = [
     "KEPT",
@@ -46,3 +49,8 @@ __all__ = [
 
 class Store(ImportingPart, CuratingPart, BrowsingPart, CaringPart, PinnedPart):
     """One connection to corpus.db, guarded by a lock."""
+
+    @cached_property
+    def version_names(self) -> VersionNames:
+        """What the versions are called that records refer to."""
+        return VersionNames(self)

@@ -11,12 +11,13 @@ from corpora.store.planning import PlanningPart
 from corpora.store.rows import readable_kept
 from corpora.store.searching import words_of
 from corpora.store.values import Bar, Filter, KeptReply, Stats
+from corpora.store.versions import name_of
 
 ORDERS = {"newest": "id DESC", "oldest": "id", "longest": "length DESC, id DESC", "shortest": "length, id"}
 DAY = 86_400.0
 AT_ONCE = 500
 _LEARNED = (
-    "SELECT adapter, count(*) FROM (SELECT trained.adapter, trained.at FROM trained JOIN exchanges"
+    f"SELECT {name_of('adapter')}, count(*) FROM (SELECT trained.adapter, trained.at FROM trained JOIN exchanges"
     " ON id = exchange_id WHERE at >= edited) GROUP BY adapter ORDER BY max(at) DESC"
 )
 _KEPT = (
@@ -99,15 +100,16 @@ class BrowsingPart(PlanningPart):
         return dict(self._read("SELECT tag, count(*) FROM tags GROUP BY tag ORDER BY 2 DESC, 1"))
 
     def adapters(self) -> dict[str, int]:
-        """Who wrote the replies (`base` or `NAME/vN`) and how many each."""
-        return dict(self._read("SELECT adapter, count(*) FROM exchanges GROUP BY adapter ORDER BY 2 DESC, 1"))
+        """The versions that wrote replies (`base`, `NAME/vN`, `NAME/vN (removed)`) and how many each."""
+        counted = "SELECT adapter, count(*) AS count FROM exchanges GROUP BY adapter"
+        return dict(self._read(f"SELECT {name_of('adapter')}, count FROM ({counted}) ORDER BY 2 DESC, 1"))
 
     def scripts(self) -> dict[str, int]:
         """Scripts of the replies and how many are in each."""
         return dict(self._read("SELECT script, count(*) FROM exchanges GROUP BY script ORDER BY 2 DESC, 1"))
 
     def learned(self) -> dict[str, int]:
-        """Versions and how many exchanges each has seen as they stand, the newest version first."""
+        """Versions and how many exchanges each was trained on as they are now, the newest version first."""
         return dict(self._read(_LEARNED))
 
     def ratings(self) -> dict[int, int]:

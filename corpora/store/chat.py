@@ -11,6 +11,7 @@ from corpora.scripts import script_of
 from corpora.store.planning import PlanningPart
 from corpora.store.rows import CONVERSATION, EXCHANGE, clean, conversation_of, exchange_of, readable
 from corpora.store.searching import found_by, words_of
+from corpora.store.versions import note_name
 
 TITLE_LENGTH = 60
 INDEX_AT_ONCE = 50
@@ -49,13 +50,19 @@ class ChatPart(PlanningPart):
         system: str | None = None,
         model: str = "",
         adapter: str = "base",
+        version: str = "",
         tags_allowed: bool = False,
     ) -> Exchange:
-        """Save a prompt at once, its reply still empty and PARTIAL. The title follows the first prompt."""
+        """Save a prompt at once, its reply still empty and PARTIAL. The title follows the first prompt.
+
+        `version` identifies the version that is about to reply (default: by the name `adapter` alone).
+        """
         now, prompt, system = time.time(), clean(prompt), None if system is None else clean(system)
         with self._write() as db:
             source = _place(db, conversation_id, parent_id)
-            values = (conversation_id, parent_id, prompt, system, model, adapter, tags_allowed, source, now, now, now)
+            wrote = version or adapter
+            note_name(db, wrote, adapter)
+            values = (conversation_id, parent_id, prompt, system, model, wrote, tags_allowed, source, now, now, now)
             added = db.execute(
                 "INSERT INTO exchanges (conversation_id, parent_id, prompt, system, model, adapter, tags_allowed,"
                 " source, created, updated, edited, reply, status, finish, script, length)"
@@ -67,6 +74,11 @@ class ChatPart(PlanningPart):
                 (now, title_of(prompt), conversation_id),
             )
         return self.exchange(added.lastrowid or 0)
+
+    def answer_by_base(self, exchange_id: int) -> None:
+        """Record that the base replies instead of the version that was to reply."""
+        with self._write() as db:
+            db.execute("UPDATE exchanges SET adapter = 'base' WHERE id = ?", (exchange_id,))
 
     def write_partial(self, exchange_id: int, reply: str) -> None:
         """Save what has come of a reply so far."""

@@ -18,6 +18,7 @@ from corpora.store.connection import in_words
 from corpora.store.matching import condition_of
 from corpora.store.rows import clean
 from corpora.store.values import KEPT, Branch, Filter, ImportedDialog, ImportedTurn, dialog_key
+from corpora.store.versions import name_of, note_name
 
 BATCH = 4000
 AT_ONCE = 500
@@ -101,19 +102,25 @@ class ImportingPart(ChatPart):
             trees.setdefault(exchange.conversation_id, {})[exchange.id] = exchange
         return trees.values()
 
-    def mark_trained(self, exchange_ids: Sequence[int], adapter: str, at: float | None = None) -> None:
-        """Remember that a version has seen these exchanges as they were at `at` (now, without)."""
+    def mark_trained(
+        self, exchange_ids: Sequence[int], version: str, at: float | None = None, *, address: str = ""
+    ) -> None:
+        """Record that a version was trained on these exchanges as they were at `at` (default: now).
+
+        `version` is its identity, `address` what it is called now.
+        """
         seen = time.time() if at is None else at
         with self._write() as db:
+            note_name(db, version, address)
             db.executemany(
                 "INSERT OR REPLACE INTO trained SELECT id, ?, ? FROM exchanges WHERE id = ?",
-                ((adapter, seen, exchange_id) for exchange_id in exchange_ids),
+                ((version, seen, exchange_id) for exchange_id in exchange_ids),
             )
 
     def trained_in(self, exchange_id: int) -> tuple[str, ...]:
-        """Versions that have seen an exchange as it now stands, the oldest first."""
+        """Names of the versions that were trained on an exchange as it is now, the oldest first."""
         rows = self._read(
-            "SELECT trained.adapter FROM trained JOIN exchanges ON id = exchange_id"
+            f"SELECT {name_of('trained.adapter')} FROM trained JOIN exchanges ON id = exchange_id"
             " WHERE id = ? AND at >= edited ORDER BY at",
             (exchange_id,),
         )

@@ -6,6 +6,7 @@ import re
 
 from corpora.store.searching import LOOK, Plan, found_by, words_of
 from corpora.store.values import Filter, PairFilter
+from corpora.store.versions import IDENTITY_OF
 
 _SEEN = "SELECT 1 FROM trained WHERE exchange_id = exchanges.id AND at >= exchanges.edited"
 # Of the dialog only what was said: every one holds the words `role` and `content`. A dialog is read as JSON only
@@ -64,10 +65,10 @@ def _bounded(where: Filter) -> list[tuple[str, list[object]]]:
         ("length >= ?", where.shortest),
         ("length <= ?", where.longest),
         ("conversation_id = ?", where.conversation_id),
-        ("adapter = ?", where.adapter or None),
-        (f"EXISTS ({_SEEN} AND adapter = ?)", where.trained_in or None),
+        (f"adapter = {IDENTITY_OF}", where.adapter or None),
+        (f"EXISTS ({_SEEN} AND adapter = {IDENTITY_OF})", where.trained_in or None),
     )
-    return [(condition, [value]) for condition, value in bounds if value is not None]
+    return [(condition, [value] * condition.count("?")) for condition, value in bounds if value is not None]
 
 
 def _told(where: Filter) -> list[tuple[str, list[object]]]:

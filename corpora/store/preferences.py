@@ -22,6 +22,7 @@ from corpora.store.rows import (
 )
 from corpora.store.undoing import Steps
 from corpora.store.values import PairFilter, content_key, copy_key
+from corpora.store.versions import note_name
 
 
 class PreferencePart(Connection):
@@ -29,7 +30,12 @@ class PreferencePart(Connection):
 
     def add_verdict(self, verdict: Verdict) -> Verdict:
         """Save a vote; left or right also makes a preference pair. One action that `undo` takes back."""
-        saved = replace(verdict, created=verdict.created or time.time())
+        saved = replace(
+            verdict,
+            created=verdict.created or time.time(),
+            left_version=verdict.left_version or verdict.left_adapter,
+            right_version=verdict.right_version or verdict.right_adapter,
+        )
         with self._write() as db:
             steps = Steps(db, "vote")
             added = db.execute(
@@ -39,14 +45,16 @@ class PreferencePart(Connection):
                     dialog_json(saved.dialog),
                     clean(saved.left),
                     clean(saved.right),
-                    saved.left_adapter,
-                    saved.right_adapter,
+                    saved.left_version,
+                    saved.right_version,
                     saved.vote,
                     saved.blind,
                     saved.created,
                 ),
             )
             steps.added("verdicts", added.lastrowid)
+            note_name(db, saved.left_version, saved.left_adapter)
+            note_name(db, saved.right_version, saved.right_adapter)
             pair = _pair_of(saved)
             pair_id = pair and insert_pair(db, pair, verdict_id=added.lastrowid)
             if pair_id:

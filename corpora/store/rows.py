@@ -1,4 +1,4 @@
-"""Rows of the tables as values, and back. Holds the columns' order; no statements."""
+"""Rows of the tables as values, and back: the order of the columns, no statements."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 from corpora.dialog import Conversation, Exchange, Finish, Message, Preference, Status, Verdict, Vote
 from corpora.pinned import Kind, PinnedTest, Rule
 from corpora.store.values import KeptReply
+from corpora.store.versions import name_of
 
 EXCHANGE = (
-    "id, conversation_id, parent_id, prompt, reply, system, status, original, finish, model, adapter, tokens, "
-    "seconds, source, tags, note, rating, tags_allowed, created, updated, instruction"
+    "id, conversation_id, parent_id, prompt, reply, system, status, original, finish, model, "
+    f"{name_of('exchanges.adapter')}, tokens, seconds, source, tags, note, rating, tags_allowed, created, updated, "
+    "instruction"
 )
 CONVERSATION = "id, title, source, created, updated"
-VERDICT = "id, dialog, left_reply, right_reply, left_adapter, right_adapter, vote, blind, created"
+VERDICT = (
+    f"id, dialog, left_reply, right_reply, {name_of('left_adapter')}, {name_of('right_adapter')}, vote, blind, created,"
+    " left_adapter, right_adapter"
+)
 PREFERENCE = "id, dialog, chosen, rejected, source, exchange_id, created"
 PINNED_TEST = "id, dialog, kind, text, created"
 
@@ -87,9 +92,19 @@ def conversation_of(row: Any) -> Conversation:
 
 def verdict_of(row: Any) -> Verdict:
     """Out of VERDICT."""
-    left, right, left_adapter, right_adapter = row[2:6]
-    dialog, vote, blind = dialog_of(row[1]), Vote(row[6]), bool(row[7])
-    return Verdict(dialog, left, right, left_adapter, right_adapter, vote, blind, row[0], row[8])
+    return Verdict(
+        dialog=dialog_of(row[1]),
+        left=row[2],
+        right=row[3],
+        left_adapter=row[4],
+        right_adapter=row[5],
+        vote=Vote(row[6]),
+        blind=bool(row[7]),
+        id=row[0],
+        created=row[8],
+        left_version=row[9],
+        right_version=row[10],
+    )
 
 
 def preference_of(row: Any) -> Preference:

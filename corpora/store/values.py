@@ -18,7 +18,8 @@ class Filter:
     """Which exchanges to show; empty fields do not filter.
 
     `text` is searched in prompts and replies: all of its words must occur, "words in quotes" in that order.
-    `trained_in` is a version (`NAME/vN`) that has seen the exchange as it stands; lengths are characters.
+    `adapter` names the version that replied, `trained_in` one that was trained on the exchange as it is now, both as
+    `NAME/vN` or `NAME/vN (removed)`; lengths are characters.
     `rating` is the fewest and the most stars, 0 for none.
     """
 

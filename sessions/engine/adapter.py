@@ -65,13 +65,15 @@ class Lead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """One adapter in memory. `stamp` tells whether its files changed since."""
+    """One adapter in memory. `stamp` tells whether its files changed since; `digest` is their checksum."""
 
     name: str
     digest: str
     stamp: tuple[int, int]
     deltas: dict[str, Delta]
     lead: Lead | None = None
+    version: str = ""
+    """The identity of the version: another one may be found under the same name later."""
 
     @property
     def bytes(self) -> int:

@@ -6,7 +6,7 @@ The base is never touched: a wrapped layer adds `scale * B(A(x))` to the rows th
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -84,6 +84,16 @@ class Residents:
         if name in self._held:
             self._held.move_to_end(name)
         return self._held.get(name)
+
+    def at(self, name: str, version: str) -> Adapter | None:
+        """The adapter with an identity, under the name that it has now, counted as used."""
+        found = next((held for held in self._held.values() if held.version == version), None)
+        if found is None or not version:
+            return self.get(name)
+        if found.name != name:
+            del self._held[found.name]
+            self._held[name] = replace(found, name=name)
+        return self.get(name)
 
     def add(self, adapter: Adapter) -> None:
         """Hold an adapter, in the place of an older one of its name; the least recently used may go."""

@@ -15,12 +15,12 @@ import msgspec
 import torch
 import xxhash
 
+from sessions.adapter_folder import CHUNK
 from sessions.errors import UNREADABLE, ModelUnusable
 from sessions.paths import write_atomic
 
 FORMAT = 2
 ALIGNMENT = 64
-CHUNK = 8 << 20
 MANIFEST = "manifest.json"
 DATA = "base.bin"
 

@@ -6,6 +6,7 @@ Knows nothing of sockets or screens; all calls come from one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ import torch
 
 from corpora.errors import DialogTooLong
 from corpora.llama2 import Fitted, fit_prompt
+from sessions import adapter_folder
 from sessions.engine import llama, share
 from sessions.engine.adapter import Adapter, damaged, mismatch, stamp
 from sessions.engine.adapters import Residents
@@ -33,7 +35,7 @@ from sessions.errors import AdapterMismatch, LlamaTuiError, OutOfMemory, PromptT
 from sessions.models import hub_name
 from sessions.paths import Paths
 from sessions.protocol import BASE, AdapterLoaded, Generate, ModelInfo, Prefilled
-from sessions.registry import Registry
+from sessions.registry import Lineage, Registry
 
 PROBE = (3, 4)
 LOUD = 64.0
@@ -89,21 +91,24 @@ class LocalEngine:
         timer = Timer()
         if adapter == BASE:
             return AdapterLoaded(adapter=BASE, digest=self.base.digest, reused=True)
-        folder = self._folder(adapter)
-        held = self._residents.get(adapter)
-        if held is not None and held.stamp == stamp(folder):
+        lineage = self._fitting(adapter)
+        folder = self._paths.adapter(lineage.adapter, lineage.version)
+        held = self._residents.at(adapter, lineage.digest)
+        if held is not None and (held.version, held.stamp) == (lineage.digest, stamp(folder)):
             return AdapterLoaded(adapter=adapter, digest=held.digest, seconds=timer.seconds, reused=True)
         with memory_errors(f"loading the adapter {adapter}", "What was in use stays in use."):
             fresh = read(adapter, folder, self.base.model, self.base.device, self._adapter_dtype)
+            fresh = replace(fresh, version=lineage.digest)
+            _check_content(fresh, folder, lineage)
             self._check_room(fresh, folder)
             self._residents.wrap(fresh)
             self._probe(fresh, folder)
             self._residents.add(fresh)
         return AdapterLoaded(adapter=adapter, digest=fresh.digest, seconds=timer.seconds)
 
-    def _folder(self, adapter: str) -> Path:
-        """The folder of a version that was trained on this base; one that does not tell its base is taken."""
-        lineage = self._registry.lineage(adapter)
+    def _fitting(self, adapter: str) -> Lineage:
+        """The lineage of a version that was trained on this base; one that does not name its base is taken."""
+        lineage = self._registry.stored(adapter)
         # The same model held in another number format has another digest, and its adapters fit.
         names = {"", hub_name(self.base.info.name), hub_name(self.base.manifest.name)}
         if lineage.base_digest not in ("", self.base.digest) and hub_name(lineage.base_model) not in names:
@@ -112,7 +117,7 @@ class LocalEngine:
                 data="What was in use stays in use.",
                 remedy=f"Open the base it was trained on: --model {lineage.base_model}.",
             )
-        return self._registry.folder(adapter)
+        return lineage
 
     def _check_room(self, fresh: Adapter, folder: Path) -> None:
         """Half of the context is left for what is said. Raises AdapterMismatch."""
@@ -279,6 +284,17 @@ class LocalEngine:
         if isinstance(self._forward.step, GraphStep):
             self._forward.step.forget()
         free_memory()
+
+
+def _check_content(fresh: Adapter, folder: Path, lineage: Lineage) -> None:
+    """Compare what was read with what was published. Raises AdapterDamaged.
+
+    Versions of older programs have no checksum; their digest takes longer.
+    """
+    if not lineage.checksum:
+        adapter_folder.verify(folder, lineage.digest)
+    elif fresh.digest != lineage.checksum:
+        raise adapter_folder.changed(folder)
 
 
 def _places(adapter: Adapter | None) -> int:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import nn
 
-from sessions.adapter_folder import CONFIG, WEIGHTS, read_config
+from sessions.adapter_folder import CONFIG, WEIGHTS, checksum_of, read_config
 from sessions.disks import network_kind
 from sessions.engine import ia3, leads, lora
 from sessions.engine.adapter import Adapter, Delta, Lead, damaged, stamp
-from sessions.engine.arena import Arena, digest
+from sessions.engine.arena import Arena
 
 
 def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype: torch.dtype) -> Adapter:
@@ -33,11 +33,11 @@ def read(name: str, folder: Path, model: nn.Module, device: torch.device, dtype:
     except (SafetensorError, OSError) as error:
         raise damaged(folder, f"its weights cannot be read ({error})") from error
     with ThreadPoolExecutor(1) as pool:
-        told = pool.submit(lambda: digest((*weights.chunks(), raw.hex())))
+        checksum = pool.submit(lambda: checksum_of(weights.chunks(), raw))
         deltas, lead = _content(folder, method, raw, tensors, model)
         _check_finite(folder, tensors.items())
         computing = {module: delta.to(dtype) for module, delta in deltas.items()}
-        return Adapter(name, told.result(), seen, computing, lead)
+        return Adapter(name, checksum.result(), seen, computing, lead)
 
 
 def _opened(folder: Path, size: int, device: torch.device) -> tuple[dict[str, torch.Tensor], Arena]:

@@ -29,13 +29,15 @@ class RunEvent(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 class RunCreated(RunEvent, frozen=True, tag=True, kw_only=True):
     """First line of every run: what it is to do. `parent` is `base` or `NAME/vN`; `snapshot` a sha256.
 
-    `selection` is what the replies were selected by. Earlier versions counted rows and selected everything.
+    `parent_digest` identifies the parent, whatever it is called later. `selection` is what the replies were selected
+    by. Earlier versions counted rows and selected everything.
     """
 
     run: str
     model: str
     adapter: str
     parent: str
+    parent_digest: str = ""
     snapshot: str
     new_replies: int = 0
     replayed_replies: int = 0

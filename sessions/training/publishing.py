@@ -48,12 +48,12 @@ def trained_rows(material: Material, seen: set[int]) -> tuple[Row, ...]:
     return tuple(row for index, (row, _) in enumerate(material.trained) if index in seen)
 
 
-def mark_trained(corpus: Path, rows: Sequence[Row], address: str, at: float) -> None:
+def mark_trained(corpus: Path, rows: Sequence[Row], version: Lineage, at: float) -> None:
     """Record in the store which exchanges a version was trained on. Raises StoreError."""
     store = Store(corpus)
     try:
         ids = sorted({exchange for row in rows for exchange in row.exchange_ids})
-        store.mark_trained(ids, address, at=at)
+        store.mark_trained(ids, version.digest, at=at, address=version.address)
     finally:
         store.close()
 
@@ -80,6 +80,7 @@ def _lineage(result: Result, created: RunCreated) -> Lineage:
         adapter=created.adapter,
         version=0,
         parent=created.parent,
+        parent_digest=created.parent_digest,
         base_model=result.base.info.name,
         base_digest=result.base.digest,
         run=created.run,

@@ -14,11 +14,14 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
+
 from corpora.dataset import Row, Snapshot, snapshot_of, take_rows, write_snapshot
 from corpora.files import sync_folder
 from corpora.selection import Selection, choose
 from corpora.store import Store
 from sessions import adapter_folder
+from sessions.catalog import Identities
 from sessions.errors import (
     AdapterMismatch,
     DiskFull,
@@ -100,6 +103,7 @@ def prepare(
         model=model,
         adapter=adapter,
         parent=found.parent,
+        parent_digest="" if found.parent == BASE else Registry(paths).identity(found.parent),
         snapshot=snapshot.sha256,
         new_replies=found.new,
         replayed_replies=found.replayed,
@@ -123,7 +127,14 @@ def selection_for(paths: Paths, adapter: str, parent: str = BASE) -> Selection:
 
 
 def state(paths: Paths, run: str) -> RunState:
-    """The state of one run; a run whose worker is gone without a word counts as failed. UsageError if unknown."""
+    """The state of one run, its versions called as they are now. Raises UsageError where it is unknown.
+
+    A run whose worker is gone without a word counts as failed.
+    """
+    return _named(_state(paths, run), Registry(paths).identities())
+
+
+def _state(paths: Paths, run: str) -> RunState:
     folder = _folder(paths, run)
     found = RunState(run)
     offset = _fold(found, folder, 0)
@@ -141,11 +152,21 @@ def states(paths: Paths) -> list[RunState]:
     if not paths.runs.is_dir():
         return []
     names = [path.name for path in paths.runs.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    found = []
+    found, known = [], Registry(paths).identities()
     for name in names:
         with contextlib.suppress(UsageError):
-            found.append(state(paths, name))
+            found.append(_named(_state(paths, name), known))
     return sorted(found, key=lambda one: (one.created.time if one.created else 0.0, one.id), reverse=True)
+
+
+def _named(found: RunState, known: Identities) -> RunState:
+    """With the names that versions have now, whatever they were called during the run."""
+    if (made := found.published) is not None:
+        found.published = msgspec.structs.replace(made, adapter=known.name(made.digest, made.adapter))
+    if (created := found.created) is not None and created.parent_digest:
+        parent = known.name(created.parent_digest, created.parent)
+        found.created = msgspec.structs.replace(created, parent=parent)
+    return found
 
 
 async def follow(paths: Paths, run: str) -> AsyncIterator[AnyRunEvent]:

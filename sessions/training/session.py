@@ -22,7 +22,7 @@ from sessions.errors import DiskFull, LlamaTuiError, NothingToTrain, RunError
 from sessions.models import hub_name
 from sessions.paths import Paths
 from sessions.protocol import BASE
-from sessions.registry import Registry
+from sessions.registry import Lineage, Registry
 from sessions.settings import Settings
 from sessions.training import adapting, anchors, checkpoints, dense, evaluation, events, publishing, runs, schedule
 from sessions.training.anchors import Anchor, AnchorCache
@@ -186,7 +186,7 @@ class Session:
     def _attach(self, base: LoadedBase) -> Any:
         parent = self.parent_folder()
         if parent is not None:
-            lineage = self.registry.lineage(self.created.parent)
+            lineage = self.registry.lineage(self.parent)
             if lineage.base_digest and lineage.base_digest != base.digest:
                 self.tell(Warned(text=f"{self.created.parent} was trained on another build of {lineage.base_model}."))
         if base.device.type == "cpu":
@@ -198,7 +198,13 @@ class Session:
 
     def parent_folder(self) -> Path | None:
         """Return the PEFT folder that the run continues, verified; None where it starts from the base."""
-        return None if self.created.parent == BASE else self.registry.verified(self.created.parent)
+        return None if self.created.parent == BASE else self.registry.verified(self.parent)
+
+    @property
+    def parent(self) -> str:
+        """Where the version that the run continues is now, whatever it was called when the run was prepared."""
+        known = self.created.parent_digest
+        return self.registry.address(known) if known else self.created.parent
 
     def _plan(self, model: Any, material: Material) -> schedule.Schedule:
         new = material.new
@@ -320,7 +326,7 @@ class Session:
         result = Result(base, model, material, trainer, rows, verdict, scores)
         lineage = publishing.publish(result, self.created, self.registry)
         self.tell(Published(adapter=lineage.address, digest=lineage.digest, worse=" ".join(verdict.report.reasons)))
-        self._record(result, lineage.address, lineage.digest, tests)
+        self._record(result, lineage, tests)
         if trainer.complete:
             checkpoints.clear(self.folder)
             return RunFinished()
@@ -359,13 +365,13 @@ class Session:
             reproduce=trainer.plan.until_reproduced and trainer.complete,
         )
 
-    def _record(self, result: Result, address: str, digest: str, tests: tuple[PinnedTest, ...]) -> None:
+    def _record(self, result: Result, version: Lineage, tests: tuple[PinnedTest, ...]) -> None:
         """Record in the store what the version was trained on. The version is published even if that fails."""
         try:
-            publishing.mark_trained(self.paths.corpus, result.rows, address, self.created.time)
-            publishing.save_pinned(self.paths.corpus, digest, self.created.model, result, tests)
+            publishing.mark_trained(self.paths.corpus, result.rows, version, self.created.time)
+            publishing.save_pinned(self.paths.corpus, version.digest, self.created.model, result, tests)
         except LlamaTuiError as error:
-            self.tell(Warned(text=f"The replies could not be marked as trained in {address}: {error}"))
+            self.tell(Warned(text=f"The replies could not be marked as trained in {version.address}: {error}"))
 
 
 def _created(folder: Path) -> RunCreated:

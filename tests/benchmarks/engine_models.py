@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sessions.paths import Paths
+from sessions.registry import Lineage, Registry
 from tests.models import tiny_adapter, tiny_llama
 
 SHAPES = {
@@ -27,10 +29,12 @@ def prepare(folder: Path, size: str) -> Path:
     model = folder / size
     if not (model / "model.safetensors").exists():
         tiny_llama(model, _tokenizer(), context=4096, spread=0.02, **SHAPES[size])
+    home = folder / f"{size}-home"
+    registry = Registry(Paths(home, home, home / "config.toml", home))
     for version in (1, 2):
-        place = folder / f"{size}-home" / "adapters" / "mine" / f"v{version}"
-        if not place.exists():
-            tiny_adapter(place, model, rank=64, alpha=16, seed=version, size=0.02)
+        if version not in registry.catalog.numbers("mine"):
+            made = tiny_adapter(home / "made" / f"v{version}", model, rank=64, alpha=16, seed=version, size=0.02)
+            registry.publish(made, Lineage(adapter="mine", version=0, parent="base", base_model=str(model)))
     return model
 
 

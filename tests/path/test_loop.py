@@ -65,8 +65,10 @@ def test_the_whole_loop(home: Home) -> None:
         ask(terminal, "What is LoRA?")
         terminal.press("f4")
         terminal.wait("mine/v1 is published", 90)
+        terminal.wait(lambda text: "base  mine/v1 ready: Ctrl+G" in text.splitlines()[0], 10)
+        assert Registry(home.paths).current("mine") == "base"
         terminal.press("u")
-        terminal.wait(lambda text: "mine/v1" in text.splitlines()[0], 30)
+        terminal.wait(lambda text: "mine/v1" in text.splitlines()[0] and "ready" not in text.splitlines()[0], 30)
         assert Registry(home.paths).current("mine") == "mine/v1"
 
         terminal.press("f2", "ctrl+n")

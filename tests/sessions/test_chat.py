@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 
 import pytest
 
 from corpora.dialog import Finish, Message, Status, Vote
 from corpora.errors import TagsInContent, UsageError
 from corpora.store import Store
-from sessions.chat import Began, Chat, ChatEvent, Saved
+from sessions.chat import Began, Chat, ChatEvent, FellBack, Saved
 from sessions.client import Client
 from sessions.comparing import Comparison, tally
 from sessions.engine.fake import FakeEngine
+from sessions.errors import AdapterNotFound
 from sessions.paths import Paths, private_folder
 from sessions.protocol import Generate, Sampling, Token
+from sessions.settings import Settings
+from sessions.workspace import Workspace
 from tests.hosts import MODEL, running_host
+from tests.sessions.test_registry import publish
 
 
 def open_store(paths: Paths) -> Store:
@@ -199,6 +205,103 @@ async def test_a_stored_chat_goes_on_where_it_was(paths: Paths) -> None:
         assert again.branch == chat.branch and again.system == "Be brief."
         await client.close()
     store.close()
+
+
+# the version that replies
+
+
+@contextlib.asynccontextmanager
+async def chatting(paths: Paths, engine: FakeEngine | None = None) -> AsyncIterator[tuple[Chat, Workspace]]:
+    """A chat that answers with the accepted mine/v1."""
+    workspace = Workspace(paths, Settings())
+    private_folder(paths.home)
+    workspace.accept(publish(workspace.registry))
+    async with running_host(paths, engine):
+        client = Client(paths, MODEL, start=False)
+        chat = Chat(workspace.store, client)
+        chat.use("mine/v1")
+        yield chat, workspace
+        await client.close()
+    workspace.close()
+
+
+def fallen(events: list[ChatEvent]) -> list[str]:
+    return [event.error.what for event in events if isinstance(event, FellBack)]
+
+
+async def test_a_reply_is_recorded_for_the_version_whatever_it_is_called_later(paths: Paths) -> None:
+    async with chatting(paths) as (chat, workspace):
+        await said(chat.send("one"))
+        first = chat.branch[0]
+        assert first.adapter == "mine/v1" and first.reply == "mine/v1 heard: one"
+        workspace.rename("mine", "ours")
+        publish(workspace.registry)
+        events = await said(chat.send("two"))
+        assert not fallen(events) and chat.adapter == "ours/v1" and chat.branch[1].reply == "ours/v1 heard: two"
+        workspace.name_versions()
+        assert [workspace.store.exchange(each.id).adapter for each in chat.branch] == ["ours/v1", "ours/v1"]
+
+
+async def test_the_base_replies_where_the_version_was_removed(paths: Paths) -> None:
+    async with chatting(paths) as (chat, workspace):
+        workspace.remove("mine")
+        publish(workspace.registry)
+        events = await said(chat.send("one"))
+        assert isinstance(events[0], Began) and fallen(events) == ["mine/v1 was removed."]
+        assert (chat.adapter, chat.branch[0].adapter, chat.branch[0].reply) == ("base", "base", "base heard: one")
+        assert not fallen(await said(chat.send("two")))
+
+
+async def test_the_base_replies_where_the_version_cannot_be_loaded(paths: Paths) -> None:
+    async with chatting(paths, FakeEngine(known=())) as (chat, workspace):
+        events = await said(chat.send("one"))
+        assert fallen(events) == ["There is no adapter mine/v1."]
+        assert (chat.adapter, chat.branch[0].adapter, chat.branch[0].reply) == ("base", "base", "base heard: one")
+        assert isinstance(events[-1], Saved) and events[-1].failure is None
+        # What was accepted stays so: the files may be repaired.
+        assert workspace.registry.current("mine") == "mine/v1"
+
+
+async def test_a_strict_chat_fails_instead(paths: Paths) -> None:
+    async with chatting(paths, FakeEngine(known=())) as (chat, workspace):
+        chat.strict = True
+        events = await said(chat.send("one"))
+        assert isinstance(events[-1], Saved) and events[-1].failure is not None and not fallen(events)
+        workspace.remove("mine")
+        with pytest.raises(AdapterNotFound, match="removed"):
+            await said(chat.send("two"))
+
+
+async def test_a_reply_of_the_base_can_be_stopped_too(paths: Paths) -> None:
+    engine = FakeEngine(script=lambda request, adapter: "word " * 1000, pause=0.002, known=())
+    async with chatting(paths, engine) as (chat, _):
+        async for event in chat.send("one"):
+            if isinstance(event, Token):
+                await chat.stop()
+        assert chat.branch[0].finish is Finish.STOPPED and chat.branch[0].adapter == "base"
+
+
+async def test_at_strength_0_the_base_replies(paths: Paths) -> None:
+    async with chatting(paths) as (chat, _):
+        chat.strength = 0.0
+        await said(chat.send("one"))
+        assert chat.branch[0].adapter == "base" and chat.adapter == "mine/v1"
+
+
+async def test_votes_belong_to_the_version(paths: Paths) -> None:
+    async with chatting(paths) as (chat, workspace):
+        comparison = Comparison(chat.dialog((), "who?"), ("base", "mine/v1"))
+        async for _ in comparison.ask(chat.client, Sampling()):
+            pass
+        identity = workspace.registry.identity("mine/v1")
+        workspace.rename("mine", "ours")
+        publish(workspace.registry)
+        await comparison.cast(workspace.store, Vote.RIGHT)
+        workspace.name_versions()
+        (verdict,) = workspace.store.verdicts()
+        assert (verdict.right_adapter, verdict.right_version) == ("ours/v1", identity)
+        votes = workspace.store.verdicts()
+        assert tally(votes, "base", "ours/v1").second_wins == 1 and tally(votes, "base", "mine/v1").votes == 0
 
 
 async def test_a_blind_comparison_is_voted_and_makes_a_pair(paths: Paths) -> None:

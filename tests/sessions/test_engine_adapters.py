@@ -19,6 +19,7 @@ from sessions.engine.local import LocalEngine
 from sessions.errors import AdapterDamaged, AdapterMismatch, AdapterNotFound
 from sessions.paths import Paths
 from sessions.protocol import BASE
+from sessions.registry import Lineage, Registry
 from sessions.settings import Settings
 from tests.models import tiny_adapter, tiny_llama
 from tests.sessions.engine_help import ask, plain_ids, reference, run, text_of
@@ -144,6 +145,42 @@ def test_a_changed_adapter_is_read_again(engine: LocalEngine, folder: Path, path
     tiny_adapter(paths.adapter("mine", 1), folder, seed=9, rank=16)
     again = engine.load_adapter("mine/v1")
     assert not again.reused and again.digest != first.digest
+
+
+def published(paths: Paths, folder: Path, seed: int) -> str:
+    """A version of `new` as a run makes it."""
+    made = tiny_adapter(paths.home / "made" / "v1", folder, seed=seed)
+    return Registry(paths).publish(made, Lineage(adapter="new", version=0, parent="base", base_model=str(folder)))
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_byte_that_changed_since_is_noticed(engine: LocalEngine, folder: Path, paths: Paths, checksum: bool) -> None:
+    published(paths, folder, 1)
+    place = paths.adapter("new", 1)
+    if not checksum:
+        known = lineage.read(place / lineage.FILE, "new", 1)
+        (place / lineage.FILE).write_bytes(msgspec.structs.replace(known, checksum="").encoded())
+    assert engine.load_adapter("new/v1").digest
+    weights = bytearray((place / "adapter_model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (place / "adapter_model.safetensors").write_bytes(weights)
+    with pytest.raises(AdapterDamaged, match="not what was published"):
+        engine.load_adapter("new/v1")
+    with pytest.raises(AdapterDamaged):
+        run(engine, ask("Hello", adapters=("new/v1",)))
+
+
+def test_a_new_version_under_an_old_name_is_another_one(engine: LocalEngine, folder: Path, paths: Paths) -> None:
+    published(paths, folder, 1)
+    weights = paths.adapter("new", 1) / "adapter_model.safetensors"
+    first, about = text_of(run(engine, ask("Count: 1 2 3", adapters=("new/v1",)))), weights.stat()
+    Registry(paths).rename("new", "old")
+    assert engine.load_adapter("old/v1").reused and engine.resident() == ("old/v1",)
+    published(paths, folder, 2)
+    os.utime(weights, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert weights.stat().st_size == about.st_size
+    second = text_of(run(engine, ask("Count: 1 2 3", adapters=("new/v1",))))
+    assert second != first == text_of(run(engine, ask("Count: 1 2 3", adapters=("old/v1",))))
 
 
 def test_the_least_recently_used_adapter_goes_first(engine: LocalEngine) -> None:

@@ -62,7 +62,7 @@ def publish_all_rows(paths: Paths, run: str) -> str:
     registry = Registry(paths)
     seen = tuple(key for row in read_snapshot(paths.run(run) / runs.SNAPSHOT).rows for key in row.reply_keys)
     lineage = Lineage(adapter="mine", version=0, parent="base", base_model="demo", seen=seen)
-    return registry.publish(fill_folder(registry.stage("mine")), lineage)
+    return registry.use(registry.publish(fill_folder(registry.stage("mine")), lineage))
 
 
 def test_a_prepared_run_is_whole_and_private(paths: Paths, run: str) -> None:
@@ -200,6 +200,7 @@ def test_what_no_run_can_continue_is_told_before(paths: Paths) -> None:
     (registry.folder("soft/v1") / "lineage.json").write_text(
         '{"adapter": "soft", "version": 1, "parent": "base", "base_model": ""}'
     )
+    registry.use("soft/v1")
     with opened(paths) as store:
         keep(store)
         with pytest.raises(AdapterMismatch, match="made by prefix tuning"):

@@ -21,7 +21,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
         ("modle = 'demo'", "modle"),
         ("keep_alive = 'long'", "keep_alive"),
         ("keep_alive = -1", "keep_alive"),
-        ("new_version = 'always'", "always"),
+        ("auto_use = 'always'", "always"),
         ("[sampling]\ntop_p = 7", "top_p"),
         ("[sampling]\ntopp = 0.5", "topp"),
         ("model = ", "nvalid value"),

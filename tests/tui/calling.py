@@ -49,9 +49,12 @@ header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 (staged / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "lora_alpha": 16}))
 lineage = Lineage(adapter=created.adapter, version=0, parent=created.parent, base_model=created.model, run=run.name)
 address = registry.publish(staged, lineage)
-events.append(run, events.Published(adapter=address, digest="d"))
+events.append(run, events.Published(adapter=address, digest=registry.identity(address)))
 events.append(run, events.RunFinished())
 """
+PUBLISH_PASSED = "from sessions.training.report import GateReport\n" + PUBLISH.replace(
+    "run=run.name)", "run=run.name, gate=GateReport(passed=True))"
+)
 FAIL = """
 from sessions.errors import Failure
 events.append(run, events.RunFailed(failure=Failure("RunDiverged", "The loss is not finite.", "Nothing is published.")))

@@ -47,7 +47,7 @@ async def test_without_adapters_it_teaches(tmp_path: Path) -> None:
         assert it.app.adapter == BASE
 
 
-async def test_the_tree_tells_figures_votes_and_what_is_worse(tmp_path: Path) -> None:
+async def test_the_tree_shows_metrics_votes_and_the_gate(tmp_path: Path) -> None:
     paths = paths_in(tmp_path)
     _, second, third, _ = worlds.fill_adapters(paths)
     with Store(paths.corpus) as store:
@@ -66,7 +66,8 @@ async def test_the_tree_tells_figures_votes_and_what_is_worse(tmp_path: Path) ->
         await it.until(lambda: "2–0 · 1 tie · 2 both bad" in it.shown())
         assert "1.020" in it.shown() and "30 rows in 60 steps" in it.shown() and "loss on" in it.shown()
         await go_to(it, third)
-        await it.until(lambda: "worse: On rows taught before" in it.shown())
+        await it.until(lambda: "mine/v3 failed" in it.shown() and "9 of 30 earlier replies were lost." in it.shown())
+        await it.until(lambda: "21 of 30 earlier replies kept" in it.shown() and "Who is Mouse?" in it.shown())
 
 
 async def test_use_loads_probes_and_answers(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ async def test_use_loads_probes_and_answers(tmp_path: Path) -> None:
         await go_to(it, BASE)
         await it.pilot.press("enter")
         await it.until(lambda: it.app.adapter == BASE)
-        assert it.app.workspace.registry.current("mine") == first
+        assert it.app.workspace.registry.current("mine") == BASE
         await go_to(it, second)
         await it.pilot.press("u")
         await it.until(lambda: it.app.adapter == second)

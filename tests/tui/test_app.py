@@ -13,19 +13,21 @@ from sessions.registry import Lineage, Registry
 from sessions.settings import Settings
 from sessions.training import events
 from sessions.training.events import Planned, Published, RunCreated, RunFailed, RunFinished, Stepped, WorkerStarted
+from sessions.training.report import GateReport
 from tests.hosts import MODEL
 from tests.sessions.test_registry import fill
 from tests.tui.driving import Driven, driven, paths_in
+from tests.tui.worlds import FAILED, PASSED
 from tui import commands
-from tui.messages import AdapterInUseChanged, RunEnded, RunEventHappened, VersionOffered
+from tui.messages import AdapterInUseChanged, OfferChanged, RunEnded, RunEventHappened
 from tui.screens.help import HelpScreen
 from tui.screens.settings import Setting, documentation
 from tui.widgets.rows import Row, Rows
 
 
-def publish(registry: Registry, name: str) -> str:
-    """A version made for the fake model."""
-    lineage = Lineage(adapter=name, version=0, parent="base", base_model=MODEL)
+def publish(registry: Registry, name: str, gate: GateReport | None = None, model: str = MODEL) -> str:
+    """A version made for a model."""
+    lineage = Lineage(adapter=name, version=0, parent="base", base_model=model, run="r1", gate=gate)
     return registry.publish(fill(registry.stage(name)), lineage)
 
 
@@ -33,6 +35,8 @@ def write_run(it: Driven, worse: str = "", published: bool = True, model: str = 
     """A run's folder as a worker leaves it."""
     folder = it.app.workspace.paths.run("r1")
     folder.mkdir(parents=True)
+    there = it.app.workspace.registry.identities().at("mine/v1")
+    digest = there.identity if there else "d"
     created = RunCreated(run="r1", model=model, adapter="mine", parent="base", snapshot="0", new_replies=1)
     for event in (
         created,
@@ -51,7 +55,7 @@ def write_run(it: Driven, worse: str = "", published: bool = True, model: str = 
             )
             for step in (1, 2)
         ),
-        *([Published(adapter="mine/v1", digest="d", worse=worse)] if published else []),
+        *([Published(adapter="mine/v1", digest=digest, worse=worse)] if published else []),
         RunFinished(),
     ):
         events.append(folder, event)
@@ -77,43 +81,58 @@ async def test_run_events_are_told_in_order_and_the_version_is_offered(tmp_path:
         kinds = [type(known.event).__name__ for known in it.messages if isinstance(known, RunEventHappened)]
         once = list(dict.fromkeys(kinds))
         assert once == ["RunCreated", "WorkerStarted", "Planned", "Stepped", "Published", "RunFinished"]
-        assert any(isinstance(known, VersionOffered) for known in it.messages)
+        await it.until(lambda: any(isinstance(known, OfferChanged) for known in it.messages))
         assert it.app.adapter == "base"
-        await it.until(lambda: "mine/v1 is ready" in it.shown())
+        await it.until(lambda: "mine/v1 is ready" in it.shown() and "mine/v1 ready: Ctrl+G" in it.shown())
         await it.pilot.press("ctrl+g")
         await it.until(lambda: it.app.adapter == "mine/v1")
         await it.ask("who?")
         assert "mine/v1 heard: who?" in it.shown()
 
 
-async def test_a_version_is_used_by_itself_where_the_settings_say_so(tmp_path: Path) -> None:
-    async with driven(tmp_path, settings=Settings(new_version="use")) as it:
-        publish(it.app.workspace.registry, "mine")
+async def test_a_version_that_passed_is_used_unasked_where_the_settings_say_so(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(auto_use="passed")) as it:
+        publish(it.app.workspace.registry, "mine", PASSED)
         it.app.bridge.follow(write_run(it))
         await it.until(lambda: it.app.adapter == "mine/v1")
         assert any(isinstance(known, AdapterInUseChanged) for known in it.messages)
 
 
-async def test_a_worse_version_is_never_used_by_itself(tmp_path: Path) -> None:
-    async with driven(tmp_path, settings=Settings(new_version="use"), size=(120, 30)) as it:
+async def test_a_version_that_was_not_checked_is_not_used_unasked(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(auto_use="passed")) as it:
         publish(it.app.workspace.registry, "mine")
-        it.app.bridge.follow(write_run(it, worse="old answers got worse: 1.2 → 2.0"))
-        await it.until(lambda: "old answers got worse" in it.shown())
+        it.app.bridge.follow(write_run(it))
+        await it.until(lambda: "mine/v1 is ready" in it.shown())
         assert it.app.adapter == "base"
 
 
-async def test_the_adapter_in_use_is_there_at_the_start(tmp_path: Path) -> None:
+async def test_a_version_that_failed_is_neither_used_nor_offered(tmp_path: Path) -> None:
+    async with driven(tmp_path, settings=Settings(auto_use="passed"), size=(120, 30)) as it:
+        publish(it.app.workspace.registry, "mine", FAILED)
+        it.app.bridge.follow(write_run(it, worse="old answers got worse: 1.2 → 2.0"))
+        await it.until(lambda: "mine/v1 failed the gate and is not offered: old answers got worse" in it.shown())
+        await it.pilot.press("ctrl+g")
+        await it.until(lambda: "No new version is ready." in it.shown())
+        assert it.app.adapter == "base" and "ready: Ctrl+G" not in it.shown()
+
+
+async def test_a_restart_uses_what_was_accepted_and_nothing_else(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         publish(it.app.workspace.registry, "mine")
     async with driven(tmp_path) as it:
+        assert it.app.adapter == "base"
+        await it.until(lambda: "mine/v1 ready: Ctrl+G" in it.shown())
+        await it.pilot.press("f5", "ctrl+g")
+        await it.until(lambda: it.app.adapter == "mine/v1")
+    async with driven(tmp_path) as it:
         assert it.app.adapter == "mine/v1"
-        assert "mine/v1" in it.shown()
+        await it.until(lambda: "mine/v1" in it.shown() and "ready: Ctrl+G" not in it.shown())
 
 
 async def test_an_adapter_that_cannot_be_loaded_leaves_the_one_before(tmp_path: Path) -> None:
     async with driven(tmp_path, FakeEngine(known=()), size=(100, 30)) as it:
         publish(it.app.workspace.registry, "mine")
-        await it.say("/adapter mine")
+        await it.say("/adapter mine/v1")
         await it.until(lambda: "There is no adapter mine/v1" in it.shown())
         assert it.app.adapter == "base"
         await it.ask("hello")

@@ -11,14 +11,15 @@ from sessions.settings import Settings
 from sessions.training import runs
 from tests.tui.driving import Driven, driven
 from tests.tui.test_app import publish, write_run
-from tui.messages import AdaptersChanged, RunEnded, VersionOffered
+from tests.tui.worlds import PASSED
+from tui.messages import AdaptersChanged, OfferChanged, RunEnded
 
 
 def told(it: Driven, kind: type) -> int:
     """How often, each screen's copy of a message counted with the first."""
     return len(
         {
-            id(next(iter(vars(message)[name] for name in ("state", "published") if name in vars(message)), None))
+            id(next(iter(vars(message)[name] for name in ("state", "offered") if name in vars(message)), None))
             for message in it.messages
             if isinstance(message, kind)
         }
@@ -33,7 +34,7 @@ async def test_the_end_of_a_run_is_told_once(tmp_path: Path) -> None:
         await it.until(lambda: told(it, RunEnded) == 1)
         it.app.bridge.heard(RunChanged(run=run, alive=False))
         await it.pilot.pause(0.3)
-        assert (told(it, RunEnded), told(it, VersionOffered)) == (1, 1)
+        assert (told(it, RunEnded), told(it, OfferChanged)) == (1, 1)
         it.app.bridge.heard(RunChanged(run=run, alive=True))
         await it.until(lambda: told(it, RunEnded) == 2)
 
@@ -42,19 +43,19 @@ async def test_an_end_that_was_not_followed_is_told(tmp_path: Path) -> None:
     async with driven(tmp_path) as it:
         publish(it.app.workspace.registry, "mine")
         it.app.bridge.heard(RunChanged(run=write_run(it), alive=False))
-        await it.until(lambda: told(it, RunEnded) == 1 and told(it, VersionOffered) == 1)
+        await it.until(lambda: told(it, RunEnded) == 1 and told(it, OfferChanged) == 1)
 
 
 async def test_a_version_of_another_model_is_neither_offered_nor_used(tmp_path: Path) -> None:
-    async with driven(tmp_path, settings=Settings(new_version="use")) as it:
-        publish(it.app.workspace.registry, "mine")
+    async with driven(tmp_path, settings=Settings(auto_use="passed")) as it:
+        publish(it.app.workspace.registry, "mine", PASSED, model="another")
         it.app.bridge.follow(write_run(it, model="another"))
         await it.until(lambda: told(it, RunEnded))
-        assert it.app.adapter == "base" and told(it, AdaptersChanged) and not told(it, VersionOffered)
+        assert it.app.adapter == "base" and told(it, AdaptersChanged) and not told(it, OfferChanged)
     async with driven(tmp_path / "offer") as it:
         it.app.bridge.follow(write_run(it, model="another"))
         await it.until(lambda: told(it, RunEnded))
-        assert not told(it, VersionOffered)
+        assert not told(it, OfferChanged)
 
 
 async def test_the_host_is_reached_whatever_the_runs_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ async def opened(it: Driven) -> CorpusScreen:
 def filled(folder: Path) -> None:
     worlds.fill_corpus(paths_in(folder))
     worlds.enrich(paths_in(folder))
+    worlds.fill_adapters(paths_in(folder))
 
 
 async def asked(it: Driven, query: str, found: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ from corpora.selection import Selection
 from corpora.store import ImportedDialog, ImportedTurn, dialog_key
 from sessions.engine.fake import FakeEngine
 from sessions.paths import Paths
+from sessions.registry import Registry
 from sessions.training import runs as all_runs
 from tests.hosts import host_in_thread
+from tests.tui import worlds
 from tests.tui.calling import FAIL, FORBIDDEN, HOSTILE, Caller, Done, fake_workers, start
 from tests.tui.worlds import publish, say
 from tui.commands import COMMANDS
@@ -96,6 +99,26 @@ def test_the_whole_loop_as_a_script(run: Caller, paths: Paths, script: Script) -
     assert verdict.vote is Vote.RIGHT
     recipe = next(paths.runs.iterdir()) / "recipe.toml"
     assert "rank = 8" in recipe.read_text() and "epochs = 2.0" in recipe.read_text()
+
+
+def test_a_version_that_failed_the_gate_needs_a_confirmation(
+    run: Caller, paths: Paths, host: FakeEngine, script: Script
+) -> None:
+    worlds.publish(paths, gate=worlds.FAILED)
+    done = script("/adapter mine/v1", "one", "/adapter mine/v1!", "two", "/adapter")
+    assert "9 of 30 earlier replies were lost." in done.err and "/adapter mine/v1! uses it all the same." in done.err
+    assert "base heard: one" in done.out and "mine/v1 heard: two" in done.out
+    assert re.search(r"answers +mine/v1 +failed", done.out)
+    assert Registry(paths).current("mine") == "mine/v1"
+
+
+def test_a_version_that_cannot_be_used_is_replaced_loudly(
+    run: Caller, paths: Paths, host: FakeEngine, script: Script
+) -> None:
+    Registry(paths).use(worlds.publish(paths))
+    host.known = ()
+    done = script("one", "two")
+    assert done.out.count("base heard") == 2 and done.err.count("The base answers from now on") == 1
 
 
 def test_prompts_are_pinned_and_run(run: Caller, host: FakeEngine, script: Script) -> None:

@@ -24,7 +24,7 @@ from sessions.registry import Registry
 from sessions.training.recipe import Recipe
 from sessions.workspace import Workspace
 from tests.hosts import Served, running_host
-from tests.tui.calling import UNTIL_STOPPED, fake_workers
+from tests.tui.calling import PUBLISH_PASSED, UNTIL_STOPPED, fake_workers
 from tests.tui.worlds import publish
 from tui.output import Output
 from tui.repl import Repl
@@ -149,8 +149,8 @@ async def test_a_run_beside_the_chat(paths: Paths, capsys: pytest.CaptureFixture
         await prompt.type("chat goes on\r")
         await prompt.until(lambda: session.chat.last.prompt == "chat goes on" and not session.chat.busy)
         (paths.run(session.watch.active.id) / "go").touch()
-        await prompt.until(lambda: session.offered == "mine/v1")
-        assert "mine/v1 is new" in session.toolbar()
+        await prompt.until(lambda: session.offered)
+        assert session.chat.adapter == "base" and "mine/v1 is ready: /adapter mine" in session.toolbar()
         await prompt.type("/adapter mine\r")
         await prompt.until(lambda: session.chat.adapter == "mine/v1")
         assert not session.offered and Registry(paths).current("mine") == "mine/v1"
@@ -187,8 +187,8 @@ def test_completion(paths: Paths) -> None:
 
 async def test_a_version_is_used_at_once_where_the_settings_say_so(paths: Paths) -> None:
     private_folder(paths.home)
-    paths.config.write_text('new_version = "use"\n')
-    async with prompting(paths, workers=fake_workers(paths)) as prompt:
+    paths.config.write_text('auto_use = "passed"\n')
+    async with prompting(paths, workers=fake_workers(paths, PUBLISH_PASSED)) as prompt:
         await prompt.type("hello\r/keep\r/train\r")
         await prompt.until(lambda: prompt.session.chat.adapter == "mine/v1")
         await prompt.type("again\r")

@@ -344,7 +344,8 @@ def test_every_field_of_a_recipe_goes_through_its_text() -> None:
 async def test_panels_follow_a_run_to_its_version(tmp_path: Path) -> None:
     paths = paths_in(tmp_path)
     worlds.fill_corpus(paths, 6)
-    version = worlds.fill_adapters(paths)[2]
+    worlds.fill_adapters(paths)
+    version = worlds.publish(paths, parent="mine/v1")
     async with driven(tmp_path, size=(120, 40)) as it:
         screen = await open_train(it)
         folder = worlds.run_folder(paths, RUN, parent="mine/v1")

@@ -16,6 +16,7 @@ from sessions.engine.contract import Progress
 from sessions.engine.fake import FakeEngine, loader
 from sessions.errors import ModelNotFound
 from sessions.paths import Paths
+from sessions.registry import Registry
 from tests.hosts import host_in_thread
 from tests.tui.calling import FORBIDDEN, HOSTILE, Caller, start
 from tests.tui.worlds import publish
@@ -81,6 +82,12 @@ def test_control_codes_of_a_reply_stay_off_the_terminal(run: Caller, host: FakeE
 
 def test_the_adapter_in_use_answers(run: Caller, host: FakeEngine) -> None:
     assert publish(run.paths) == "mine/v1"
+    assert run(*ASK, "a").out == "base heard: a\n"
+    refused = run(*ASK, "a", "--adapter", "mine")
+    assert refused.code == 1 and "No version of mine is in use" in refused.err and "mine/v1" in refused.err
+    assert run(*ASK, "a", "--adapter", "mine/v1").out == "mine/v1 heard: a\n"
+    assert run(*ASK, "a").out == "base heard: a\n"
+    Registry(run.paths).use("mine/v1")
     assert run(*ASK, "a").out == "mine/v1 heard: a\n"
     assert run(*ASK, "a", "--adapter", "base").out == "base heard: a\n"
     assert run(*ASK, "a", "--adapter", "mine").out == "mine/v1 heard: a\n"
@@ -90,10 +97,22 @@ def test_the_adapter_in_use_answers(run: Caller, host: FakeEngine) -> None:
 
 
 def test_an_adapter_of_another_model_is_not_used_by_itself(run: Caller, host: FakeEngine) -> None:
-    publish(run.paths)
+    Registry(run.paths).use(publish(run.paths))
     with host_in_thread(run.paths, FakeEngine(), model="other"):
         done = run("--model", "other", "ask", "a")
     assert done.out == "base heard: a\n" and "mine/v1 was made for fake" in done.err
+
+
+def test_the_base_answers_loudly_where_the_accepted_version_cannot(run: Caller, host: FakeEngine) -> None:
+    Registry(run.paths).use(publish(run.paths))
+    host.known = ()
+    done = run(*ASK, "a", "--json")
+    assert done.code == 0 and (done.document["adapter"], done.document["reply"]) == ("base", "base heard: a")
+    assert "There is no adapter mine/v1." in done.err and "The base answers" in done.err
+    assert run(*ASK, "a", "--adapter", "mine/v1").code == 1
+    (run.paths.adapter("mine", 1) / "lineage.json").write_bytes(b"{")
+    done = run(*ASK, "a")
+    assert done.code == 0 and done.out == "base heard: a\n" and "no longer there" in done.err
 
 
 def test_an_engine_error_is_told_and_the_prompt_kept(run: Caller, host: FakeEngine) -> None:
@@ -157,7 +176,7 @@ def test_a_model_that_is_not_there_is_told_at_once(run: Caller, tmp_path: Path) 
 
 def test_two_replies_from_one_batch(run: Caller, host: FakeEngine) -> None:
     publish(run.paths)
-    done = run("--model", "fake", "compare", "one", "two", "-a", "base", "-b", "mine", "--json")
+    done = run("--model", "fake", "compare", "one", "two", "-a", "base", "-b", "mine/v1", "--json")
     assert done.code == 0
     found = done.document
     assert (found["a"], found["b"]) == ("base", "mine/v1")
@@ -168,7 +187,7 @@ def test_two_replies_from_one_batch(run: Caller, host: FakeEngine) -> None:
 
 
 def test_comparison_as_text_is_one_after_the_other(run: Caller, host: FakeEngine) -> None:
-    publish(run.paths)
+    publish(run.paths, offer=True)
     host.script = lambda request, adapter: f"I am {adapter} {HOSTILE}"
     out = run("--model", "fake", "compare", "hello").out
     assert re.search(r"── base ──\nI am base .*\n── mine/v1 ──\nI am mine/v1 ", out)
@@ -176,7 +195,7 @@ def test_comparison_as_text_is_one_after_the_other(run: Caller, host: FakeEngine
 
 
 def test_prompts_of_a_file(run: Caller, host: FakeEngine, tmp_path: Path) -> None:
-    publish(run.paths)
+    Registry(run.paths).use(publish(run.paths))
     file = tmp_path / "prompts.jsonl"
     file.write_text('{"prompt": "one"}\n\nplain two\n{not json}\n')
     found = run("--model", "fake", "compare", "--prompts", file, "--json").document
@@ -185,16 +204,16 @@ def test_prompts_of_a_file(run: Caller, host: FakeEngine, tmp_path: Path) -> Non
 
 def test_replies_that_cannot_share_a_batch_say_so(run: Caller, host: FakeEngine) -> None:
     publish(run.paths), publish(run.paths)
-    assert "in turn" not in run("--model", "fake", "compare", "hello", "-b", "mine").err
+    assert "in turn" not in run("--model", "fake", "compare", "hello", "-b", "mine/v1").err
     host.alone = ["mine/v1"]
-    done = run("--model", "fake", "compare", "hello", "-b", "mine")
+    done = run("--model", "fake", "compare", "hello", "-b", "mine/v1")
     assert "mine/v1 heard: hello" in done.out and "base heard: hello" in done.out
     assert "(Written in turn: virtual tokens" in done.err and "in turn" not in done.out
 
 
 def test_compare_refuses_what_makes_no_sense(run: Caller, host: FakeEngine, tmp_path: Path) -> None:
     assert run("--model", "fake", "compare", "hello").code == 2  # no adapter yet
-    publish(run.paths)
+    Registry(run.paths).use(publish(run.paths))
     assert run("--model", "fake", "compare", "hello", "-a", "mine", "-b", "mine/v1").code == 2
     assert run("--model", "fake", "compare", "--prompts", tmp_path / "none").code == 2
     tagged = run("--model", "fake", "compare", "see [INST]")

@@ -86,27 +86,45 @@ def peft_folder(folder: Path, rank: int = 8, seed: int = 0) -> Path:
     return folder
 
 
-def publish(paths: Paths, name: str = "mine", parent: str = "base", **facts: object) -> str:
-    """One version in the registry; returns `NAME/vN`."""
+def publish(paths: Paths, name: str = "mine", parent: str = "base", *, offer: bool = False, **facts: object) -> str:
+    """One version in the registry, neither accepted nor (without `offer`) offered; returns `NAME/vN`."""
     registry = Registry(paths)
     staged = peft_folder(registry.stage(name), seed=len(registry.all()))
     known = {"rows": 20, "steps": 40, "loss": 0.5, "held_out": 0.9, "run": "20250101-120000-aaaa", **facts}
     lineage = Lineage(adapter=name, version=0, parent=parent, base_model="fake", **known)  # type: ignore[arg-type]
-    return registry.publish(staged, lineage)
+    return registry.publish(staged, lineage, offer=offer)
+
+
+PASSED = GateReport(
+    passed=True, new=Tally(12, 12), reworded=Tally(20, 36), general=Tally(99, 100), kl=0.03, kl_budget=0.05
+)
+FAILED = GateReport(
+    passed=False,
+    new=Tally(9, 9),
+    earlier=Tally(21, 30),
+    general=Tally(78, 100),
+    kl=0.4,
+    kl_budget=0.05,
+    reasons=("9 of 30 earlier replies were lost.", "22 of 100 general prompts were answered differently."),
+    failed=(
+        Answer(check="earlier", prompt="Who is Mouse?", expected="Your cat.", reply="It repairs it."),
+        Answer(check="general", prompt=HOSTILE, expected="I do not know.", reply=f"It repairs it. {HOSTILE}"),
+    ),
+)
 
 
 def fill_adapters(paths: Paths) -> list[str]:
-    """Three versions of one adapter, the last one worse, and one of another."""
+    """Three versions of one adapter, the second in use, the third failed, and one of another that was used before."""
     scores = tuple(
         events.Scored(subset=name, base=base, parent=base / 2, new=new, examples=20)
         for name, base, new in (("new", 2.4, 0.4), ("old", 2.1, 0.8), ("held_out", 2.2, 1.1))
     )
-    first = publish(paths, rows=12, steps=24, loss=0.8, held_out=1.31)
-    second = publish(paths, parent=first, rows=30, steps=60, loss=0.41, held_out=1.02, scores=scores)
-    worse = "On rows taught before its loss is 1.42, the parent's 0.80."
-    third = publish(paths, parent=second, rows=9, steps=18, loss=0.2, held_out=1.4, worse=worse, scores=scores)
+    first = publish(paths, rows=12, steps=24, loss=0.8, held_out=1.31, gate=PASSED)
+    second = publish(paths, parent=first, rows=30, steps=60, loss=0.41, held_out=1.02, gate=PASSED, scores=scores)
+    third = publish(paths, parent=second, rows=9, steps=18, loss=0.2, held_out=1.4, gate=FAILED, scores=scores)
     other = publish(paths, "persian", rows=100, steps=80, loss=1.2, held_out=1.5)
-    Registry(paths).use(second)
+    for version in (first, second, other):
+        Registry(paths).use(version)
     return [first, second, third, other]
 
 
@@ -120,10 +138,22 @@ def run_folder(paths: Paths, run: str, *, parent: str = "base") -> Path:
     folder = private_folder(paths.run(run))
     recipes.save(recipes.Recipe(), folder / "recipe.toml")
     created = events.RunCreated(
-        run=run, model="fake", adapter="mine", parent=parent, snapshot="0" * 64, new_replies=12, replayed_replies=4
+        run=run,
+        model="fake",
+        adapter="mine",
+        parent=parent,
+        parent_digest=_digest(paths, parent),
+        snapshot="0" * 64,
+        new_replies=12,
+        replayed_replies=4,
     )
     events.append(folder, created)
     return folder
+
+
+def _digest(paths: Paths, address: str) -> str:
+    entry = Registry(paths).identities().at(address)
+    return entry.identity if entry else ""
 
 
 def take_up(folder: Path, steps: int = 40, *, until_reproduced: bool = False) -> None:
@@ -170,8 +200,17 @@ def finish(folder: Path, adapter: str, worse: str = "") -> None:
     """Scores, the version, the end."""
     for name in ("new", "old", "held_out"):
         events.append(folder, events.Scored(subset=name, base=2.4, parent=1.2, new=0.5, examples=14))
-    events.append(folder, events.Published(adapter=adapter, digest="x", worse=worse))
+    registry = Registry(_paths_of(folder))
+    lineage = registry.stored(adapter)
+    if not worse and lineage.checked != "failed":
+        registry.acceptance.offer(lineage)
+    events.append(folder, events.Published(adapter=adapter, digest=lineage.digest, worse=worse))
     events.append(folder, events.RunFinished())
+
+
+def _paths_of(run: Path) -> Paths:
+    home = run.parent.parent
+    return Paths(home, home, home / "config.toml", home)
 
 
 def report(*, passed: bool) -> GateReport:

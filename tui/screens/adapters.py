@@ -1,6 +1,6 @@
-"""Adapters: versions with parents, figures and votes; use, roll back, compare, rename, remove, import, export.
+"""Adapters: versions with parents, metrics and votes; use, roll back, compare, rename, remove, import, export.
 
-Workers ask registry and host, handlers change widgets. Knows nothing of what a folder holds.
+Workers ask registry and host, handlers change widgets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ DIAL = 30
 TEACH = """No adapter yet.
 
 Keep or correct some replies in the chat (F2), then train on them (F4): the first version appears here,
-and every further run makes the next one. i imports a PEFT folder."""
+and every further run makes the next one. It answers in the chat once you accept it with u.
+i imports a PEFT folder."""
 
 
 class AdaptersScreen(ModeScreen):
@@ -110,7 +111,7 @@ class AdaptersScreen(ModeScreen):
         self._show_strength()
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Tell all of the version under the cursor."""
+        """Show the version under the cursor in full."""
         self._show_detail()
         self.refresh_bindings()
 
@@ -130,19 +131,19 @@ class AdaptersScreen(ModeScreen):
     def _show_strength(self) -> None:
         adapter = self.llama.adapter
         if adapter == BASE or not self.llama.opened.is_set():
-            said = Content.styled(
+            line = Content.styled(
                 "The base answers in the chat; an adapter in use has a strength from 0 to 1.5.", "dim"
             )
         else:
             strength = self.llama.chat.strength
             meaning = "as the base" if strength == 0 else "as trained" if strength == 1 else ""
-            said = Content.assemble(
+            line = Content.assemble(
                 f"{render.line(adapter, 40)} at strength ",
                 (f"{strength:.1f} ", "bold"),
                 (bar(strength / STRONGEST, DIAL), "$primary on $background"),
                 (f" {meaning}", "dim"),
             )
-        self.query_one("#strength", Static).update(said)
+        self.query_one("#strength", Static).update(line)
 
     # doing
 
@@ -158,23 +159,14 @@ class AdaptersScreen(ModeScreen):
     async def action_use(self) -> None:
         """Load, probe and answer with this version from now on; the base is never reloaded."""
         if (chosen := self.tree_table.chosen) is not None:
-            await self._use(chosen)
-
-    async def _use(self, adapter: str) -> None:
-        await self.llama.use_adapter(adapter)
-        self.llama.notify(f"The chat answers with {adapter} now.", timeout=3)
+            await self.llama.answering.accept(chosen)
 
     @background("use")
     async def action_rollback(self) -> None:
-        """Back to what the current version of this name was made from."""
+        """Back to the version that was accepted before the current one of this name."""
         name = self._chosen_name()
-        if name is None:
-            return
-        in_use = self.llama.adapter.startswith(f"{name}/")
-        parent = await self._changed(lambda: self.llama.workspace.registry.rollback(name))
-        if in_use:
-            await self._use(parent)
-        self.llama.notify(f"{name} stands at {parent}.", timeout=3)
+        if name is not None:
+            await self.llama.answering.roll_back(name)
 
     def action_mark(self) -> None:
         """Mark for a comparison."""
@@ -197,14 +189,13 @@ class AdaptersScreen(ModeScreen):
         right = marked[0] if marked else chosen
         lineage = self.shelf.lineage(right)
         others = [chosen, self.llama.adapter, lineage.parent if lineage else BASE, BASE]
-        return next((other for other in others if other != right), right), right
+        there = {BASE, *(each.lineage.address for each in self.shelf.branches)} - {right}
+        return next((other for other in others if other in there), right), right
 
     async def action_strength(self, by: int) -> None:
         """Scale the effect of the adapter in use; 0 is the base, 1 as it was trained."""
-        chat = self.llama.chat
-        chat.strength = round(min(STRONGEST, max(0.0, chat.strength + by * STEP)), 1)
+        self.llama.set_strength(round(min(STRONGEST, max(0.0, self.llama.chat.strength + by * STEP)), 1))
         self._show_strength()
-        self.llama.tell(AdapterInUseChanged(self.llama.adapter, chat.strength))
 
     @background("change")
     async def action_rename(self) -> None:
@@ -216,10 +207,8 @@ class AdaptersScreen(ModeScreen):
         new = await self.app.push_screen_wait(AskLine(f"Rename {name}", name, hint=hint, check=checked_adapter))
         if not new or new == name:
             return
-        in_use = self.llama.adapter
-        await self._changed(lambda: self.llama.workspace.registry.rename(name, new))
-        if in_use.startswith(f"{name}/"):
-            await self._use(f"{new}/{in_use.removeprefix(f'{name}/')}")
+        await asyncio.to_thread(self.llama.workspace.rename, name, new)
+        await self.llama.answering.follow()
 
     @background("change")
     async def action_remove(self) -> None:
@@ -230,10 +219,11 @@ class AdaptersScreen(ModeScreen):
         if chosen == self.llama.adapter:
             self.llama.report(_in_use(chosen))
             return
-        question = f"{chosen} is removed from the disk. What it has learned from stays in the corpus."
+        question = f"{chosen} is removed from the disk. The replies that it was trained on stay in the corpus."
         answer = await self.app.push_screen_wait(Confirm("Remove a version?", question, yes="Remove", no="Keep it"))
         if answer is True:
-            await self._changed(lambda: self.llama.workspace.registry.remove(chosen))
+            await asyncio.to_thread(self.llama.workspace.remove, chosen)
+            await self.llama.answering.follow()
 
     @background("change")
     async def action_import(self) -> None:
@@ -247,7 +237,7 @@ class AdaptersScreen(ModeScreen):
         name = await self.app.push_screen_wait(AskLine("Name", _proposed(path), hint=hint, check=checked_adapter))
         if name:
             made = await self._changed(lambda: self.llama.workspace.registry.import_folder(path, name))
-            self.llama.notify(f"{made} is here. u uses it.")
+            self.llama.notify(f"{made} is imported. u uses it.")
 
     @background("change")
     async def action_export(self) -> None:
@@ -264,7 +254,7 @@ class AdaptersScreen(ModeScreen):
             self.llama.notify(f"Written to {target}.")
 
     async def _changed(self, change: Callable[[], Result]) -> Result:
-        """Change the registry in a thread, then tell it."""
+        """Change the registry in a thread, then tell the screens."""
         result = await asyncio.to_thread(change)
         self.llama.tell(AdaptersChanged())
         return result

@@ -5,11 +5,12 @@ Its parts: `chat_parts` (widgets), `chat_replying` (a reply on its way), `chat_e
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.widgets import Static, TextArea
 
+from sessions.protocol import BASE
 from tui import commands, render
 from tui.glance import run_in_words
 from tui.messages import (
@@ -18,12 +19,16 @@ from tui.messages import (
     HostLost,
     ModelLoading,
     ModelReady,
+    OfferChanged,
     RunEnded,
     RunEventHappened,
-    VersionOffered,
+    VersionRefused,
 )
 from tui.screens.chat_editing import Editing
 from tui.screens.chat_replying import Replying
+
+if TYPE_CHECKING:
+    from sessions.lineage import Lineage
 
 IN_FOOTER = {"keep": "Keep", "correct": "Correct", "reject": "Reject", "retry": "Retry", "new": "New"}
 
@@ -38,6 +43,11 @@ def _bindings() -> list[BindingType]:
     return found
 
 
+def _checked(found: Lineage) -> str:
+    """What the gate counted, where it ran."""
+    return f"{found.gate.summary}. " if found.gate is not None and found.gate.summary else ""
+
+
 class ChatScreen(Replying, Editing):
     """Chat with the model; keep, correct or reject what it says."""
 
@@ -48,17 +58,12 @@ class ChatScreen(Replying, Editing):
         *_bindings(),
         Binding("ctrl+up", "select(-1)", "Previous exchange", show=False, priority=True, id="select.previous"),
         Binding("ctrl+down", "select(1)", "Next exchange", show=False, priority=True, id="select.next"),
-        Binding("ctrl+g", "use_offered", "Use new version", show=False, priority=True, id="version.use"),
         Binding("ctrl+t", "send_anyway", "Send with tags", show=False, priority=True, id="send.anyway"),
         Binding("f7", "external", "Your editor", show=False, priority=True, id="editor.external"),
         Binding("f9", "copy", "Copy reply", show=False, priority=True, id="copy"),
         Binding("pageup", "page(-1)", "Up", show=False, priority=True, id="scroll.up"),
         Binding("pagedown", "page(1)", "Down", show=False, priority=True, id="scroll.down"),
     ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.offered = ""
 
     def on_mount(self) -> None:
         """Commands act here, whatever screen is shown."""
@@ -108,10 +113,6 @@ class ChatScreen(Replying, Editing):
         self.clear_refusal()
         self.llama.attempt(self.send, text, tags_allowed=True)
 
-    def action_use_offered(self) -> None:
-        """Use the version that a run has published."""
-        self.llama.attempt(self.llama.actions.adapter, self.offered)
-
     # what comes from elsewhere
 
     def on_model_loading(self, message: ModelLoading) -> None:
@@ -144,19 +145,26 @@ class ChatScreen(Replying, Editing):
         self.say_idle()
         self.count()
 
-    def on_version_offered(self, message: VersionOffered) -> None:
+    def on_offer_changed(self, message: OfferChanged) -> None:
         """A new version is there; it is used when the person says so."""
-        self.offered = message.published.adapter
-        worse = message.published.worse
-        why = f"{self.offered} is ready but not used by itself: {worse}" if worse else f"{self.offered} is ready."
-        line = self.query_one("#offer", Static)
-        line.update(render.text(f"{render.line(why)}  ctrl+g uses it"))
-        line.display = True
+        found = message.offered
+        self.say_version(f"{found.address} is ready. {_checked(found)}ctrl+g uses it" if found else "")
+
+    def on_version_refused(self, message: VersionRefused) -> None:
+        """A new version is there that broke something."""
+        made = message.published
+        self.say_version(f"{made.adapter} failed the gate and is not offered: {made.worse}  f5 shows it")
 
     def on_adapter_in_use_changed(self, message: AdapterInUseChanged) -> None:
-        """Chat answers with another adapter."""
-        if message.adapter == self.offered:
-            self.query_one("#offer").display = False
+        """What was said of the version before no longer holds."""
+        if message.adapter != BASE:
+            self.on_offer_changed(OfferChanged(self.llama.answering.offered))
+
+    def say_version(self, words: str) -> None:
+        """A line on a version that can, or cannot, be used: it stays until there is another one."""
+        line = self.query_one("#offer", Static)
+        line.update(render.text(render.line(words)))
+        line.display = bool(words)
 
     def on_corpus_changed(self, message: CorpusChanged) -> None:
         """Count again; what was changed elsewhere is shown as it is now."""

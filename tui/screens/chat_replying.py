@@ -15,7 +15,7 @@ from textual.widgets import TextArea
 
 from corpora.dialog import Exchange
 from corpora.errors import LlamaTuiError, TagsInContent, UsageError
-from sessions.chat import Began, ChatEvent, Saved
+from sessions.chat import Began, ChatEvent, FellBack, Saved
 from sessions.errors import REFUSALS, Failure
 from sessions.protocol import ColumnEnded, Prefilled, Token
 from tui import commands
@@ -114,6 +114,8 @@ class Replying(ChatParts):
         match message.event:
             case Began(exchange=exchange):
                 await self._began(exchange)
+            case FellBack(error=error):
+                await self.llama.answering.fall_back(error)
             case Prefilled() as prefilled:
                 self._prefilled(prefilled)
             case Token(text=text, tokens=tokens):

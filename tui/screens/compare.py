@@ -57,6 +57,8 @@ class CompareScreen(Asking, Voting):
         self.versions: list[str] | None = None
         """What is offered beside the base; None before it was read."""
         self._wanted: tuple[str, str] | None = None
+        self._identities: dict[str, str] = {}
+        """What is offered, by address."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done now is in the footer; None for what has to wait, and is no letter until then."""
@@ -95,13 +97,14 @@ class CompareScreen(Asking, Voting):
     async def offer(self) -> None:
         """Fill the choices: the base and every version; at first the base against what is in use."""
         registry = self.llama.workspace.registry
-        versions = [lineage.address for lineage in await asyncio.to_thread(registry.all)]
-        wanted, self._wanted = self._wanted, None
+        found = {lineage.address: lineage.digest for lineage in await asyncio.to_thread(registry.all)}
+        versions, renamed = list(found), _renamed(self._identities, found)
+        wanted, self._wanted, self._identities = self._wanted, None, found
         if versions == self.versions and wanted is None:
             return
         first, self.versions = not self.versions, versions
         for place, side in enumerate(("left", "right")):
-            self._offer(side, versions, wanted[place] if wanted else None)
+            self._offer(side, versions, wanted[place] if wanted else renamed.get(self.pair[place]))
         if first and not wanted and self.pair == (BASE, BASE) and versions:
             right = self.llama.adapter if self.llama.adapter in versions else versions[-1]
             self.query_one("#right-adapter", Select).value = right
@@ -174,6 +177,16 @@ class CompareScreen(Asking, Voting):
         bindings = [active.binding for active in self.active_bindings.values() if active.binding.action == "blind"]
         keys = [self.app.get_key_display(binding) for binding in bindings]
         return min(keys, key=len, default="ctrl+b")
+
+
+def _renamed(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Where versions are now that were at other addresses before."""
+    addresses = {identity: address for address, identity in now.items()}
+    return {
+        address: addresses[identity]
+        for address, identity in before.items()
+        if now.get(address) != identity and identity in addresses
+    }
 
 
 async def compare_on(app: LlamaTuiApp, left: str, right: str) -> None:

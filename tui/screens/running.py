@@ -5,12 +5,14 @@ Each asks the host and reports errors; everything else comes from the events of 
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
 from corpora.errors import LlamaTuiError
 from sessions import launch
+from sessions.protocol import BASE
 from sessions.training.runs import RunState
 from tui.screens.background import background
 from tui.screens.mode import ModeScreen
@@ -118,8 +120,7 @@ class Running(ModeScreen):
         """Answer with the new version from now on."""
         if (version := self._version) is None:
             return
-        await self.llama.use_adapter(version)
-        self.llama.notify(f"The chat answers with {version} now.")
+        await self.llama.answering.accept(version)
 
     def action_none_ready(self) -> None:
         """Say why nothing can be used."""
@@ -130,13 +131,16 @@ class Running(ModeScreen):
         """The one that the shown run made; on the setup the one that is ready."""
         if self.shown is None:
             return self.ready
-        return self.shown.published.adapter if self.shown.published else None
+        published = self.shown.published
+        return self.llama.answering.addresses.get(published.digest) if published else None
 
     async def action_compare(self) -> None:
         """Ask the new version and its parent side by side."""
         state = self.shown
-        if state is None or state.published is None or state.created is None:
+        version = self._version
+        if state is None or version is None:
             return
         from tui.screens.compare import compare_on
 
-        await compare_on(self.llama, state.created.parent, state.published.adapter)
+        lineage = await asyncio.to_thread(self.llama.workspace.registry.stored, version)
+        await compare_on(self.llama, self.llama.answering.addresses.get(lineage.parent_digest, BASE), version)

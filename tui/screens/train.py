@@ -28,6 +28,7 @@ from tui.messages import (
     AdaptersChanged,
     CorpusChanged,
     ModelReady,
+    OfferChanged,
     RunEnded,
     RunEventHappened,
     StoreOpened,
@@ -72,7 +73,6 @@ class TrainScreen(Running):
         self._stale = True
         self._written = 0
         self._previewed: tuple[Choice, Preview] | None = None
-        self._versions: set[str] = set()
 
     def body(self) -> ComposeResult:
         """The list and the two faces of the right side."""
@@ -125,6 +125,10 @@ class TrainScreen(Running):
         self._dirty = True
         self._show_ready()
         self.read_preview()
+
+    def on_offer_changed(self, message: OfferChanged) -> None:
+        """A new version is ready, or none any more."""
+        self._show_ready()
 
     def on_run_event_happened(self, message: RunEventHappened) -> None:
         """Take the state in; a run that is new here is shown at once."""
@@ -211,7 +215,6 @@ class TrainScreen(Running):
         """The versions to start from, and the selection of the adapter's last run."""
         workspace, setup = self.llama.workspace, self.setup
         versions = [version.address for version in await asyncio.to_thread(workspace.registry.all)]
-        self._versions = set(versions)
         setup.offer_parents(versions, self.llama.adapter)
         if not setup.selecting.touched:
             usual = await asyncio.to_thread(runs.selection_for, workspace.paths, setup.adapter, setup.parent_version)
@@ -227,9 +230,9 @@ class TrainScreen(Running):
         return self._previewed[1]
 
     def _show_ready(self) -> None:
-        """The version of the newest run that made one, where it is there and does not answer yet."""
-        made = next((state.published.adapter for state in self._states.values() if state.published), None)
-        self.ready = made if made in self._versions and made != self.llama.adapter else None
+        """The version that is offered."""
+        offered = self.llama.answering.offered
+        self.ready = offered.address if offered is not None else None
         self.setup.show_ready(self.ready)
         self.refresh_bindings()
 

@@ -1,7 +1,4 @@
-"""`adapters`: list, show, use, roll back, rename, remove, bring in and take out versions.
-
-Knows nothing of weights: the registry does.
-"""
+"""`adapters`: list, show, use, roll back, rename, remove, import and export versions."""
 
 from __future__ import annotations
 
@@ -9,10 +6,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessions.errors import Cancelled, UsageError
-from sessions.lineage import Branch, Lineage
+from sessions.errors import Cancelled, GateFailed, UsageError
+from sessions.lineage import ADDRESS, Branch, Lineage
 from sessions.protocol import BASE
-from tui.verbs.call import Call
+from tui.verbs.call import Call, known_name
+from tui.verbs.following import tell_gate
 from tui.verbs.runs import day
 
 
@@ -21,8 +19,14 @@ class Version:
     """One version of `adapters list --json`."""
 
     adapter: str
+    identity: str
     current: bool
+    offered: bool
+    gate: str
+    gate_summary: str
+    gate_reasons: tuple[str, ...]
     parent: str
+    parent_identity: str
     base_model: str
     rows: int
     steps: int
@@ -30,24 +34,24 @@ class Version:
     rank: int
     loss: float | None
     held_out: float | None
-    worse: str
+    accepted: float
     created: float
     run: str
 
 
 def list_versions(call: Call) -> int:
-    """Every version below its parent; damaged ones are told on stderr."""
+    """Every version below its parent; damaged ones are listed on stderr."""
     registry = call.workspace.registry
     tree = registry.tree()
     for name in registry.names():
         for error in registry.damaged(name):
             call.output.problem(error)
     if call.output.json:
-        call.output.document([_version(branch.lineage, branch.current) for branch in tree])
+        call.output.document([_version(branch) for branch in tree])
     elif tree:
         call.output.table(
-            ("VERSION", "IN USE", "FROM", "ROWS", "STEPS", "LOSS", "HELD OUT", "BASE MODEL", "WHEN"),
-            [(_indented(branch), *_cells(branch.lineage, branch.current)) for branch in tree],
+            ("VERSION", "STATE", "GATE", "FROM", "ROWS", "STEPS", "LOSS", "HELD OUT", "BASE MODEL", "WHEN"),
+            [(_indented(branch), *_cells(branch)) for branch in tree],
             right=("ROWS", "STEPS", "LOSS", "HELD OUT"),
         )
     else:
@@ -63,29 +67,39 @@ def show(call: Call) -> int:
         return 0
     for name, value in _facts(call, lineage):
         if value:
-            call.output.say(f"{name:<11}{value}")
+            call.output.say(f"{name:<14}{value}")
+    if lineage.gate is not None:
+        call.output.say()
+        tell_gate(call.output, lineage.gate)
     return 0
 
 
 def use(call: Call) -> int:
-    """Make a version the current one of its name."""
-    registry = call.workspace.registry
-    address = registry.resolve(call.given.adapter)
-    if address != BASE:
-        registry.use(address)
-    return _told(call, {"adapter": address}, f"{address} is in use from the next chat on.")
+    """Accept a version, or go back to the base; new chats answer with it."""
+    workspace = call.workspace
+    address = workspace.registry.resolve(call.given.adapter)
+    try:
+        workspace.accept(address, force=call.given.force)
+    except GateFailed as error:
+        error.remedy = "Use another version, or train again; --force uses this one all the same."
+        raise
+    when = "is in use from the next chat on."
+    if address != BASE and not workspace.settings.use_adapter:
+        when = "is accepted; chats start with the base, as use_adapter is false."
+    unchecked = address != BASE and workspace.registry.stored(address).gate is None
+    return _report(call, {"adapter": address}, f"{address} {when}{' The gate did not check it.' if unchecked else ''}")
 
 
 def rollback(call: Call) -> int:
-    """Make the parent current."""
+    """Go back to the version that was accepted before."""
     now = call.workspace.registry.rollback(call.given.name)
-    return _told(call, {"adapter": now}, f"{call.given.name} stands at {now} now.")
+    return _report(call, {"adapter": now}, f"The accepted version of {call.given.name} is {now} now.")
 
 
 def rename(call: Call) -> int:
     """Rename an adapter with all its versions."""
-    call.workspace.registry.rename(call.given.name, call.given.new)
-    return _told(call, {"adapter": call.given.new}, f"{call.given.name} is called {call.given.new} now.")
+    call.workspace.rename(call.given.name, call.given.new)
+    return _report(call, {"adapter": call.given.new}, f"{call.given.name} is called {call.given.new} now.")
 
 
 def remove(call: Call) -> int:
@@ -93,27 +107,30 @@ def remove(call: Call) -> int:
     asked = call.given.adapter
     if asked == BASE:
         raise UsageError(f"{BASE} is the model without an adapter; it cannot be removed.", data="Nothing was removed.")
-    call.workspace.registry.resolve(asked)  # a name that is not there is told before anything is asked
+    if ADDRESS.fullmatch(asked):
+        call.workspace.registry.resolve(asked)  # what is not there is refused before anything is asked
+    else:
+        known_name(call, asked)
     _confirm(call, f"Remove {asked} for good?")
-    call.workspace.registry.remove(asked)
-    return _told(call, {"removed": asked}, f"{asked} is removed.")
+    call.workspace.remove(asked)
+    return _report(call, {"removed": asked}, f"{asked} is removed.")
 
 
 def bring_in(call: Call) -> int:
     """Copy a PEFT folder in."""
     folder = Path(call.given.folder).expanduser()
     address = call.workspace.registry.import_folder(folder, call.given.name or folder.resolve().name)
-    return _told(call, {"adapter": address}, f"{address} is here.")
+    return _report(call, {"adapter": address}, f"{address} is imported; `llama-tui adapters use {address}` uses it.")
 
 
 def export(call: Call) -> int:
     """Copy a version out."""
     target = Path(call.given.folder).expanduser()
     call.workspace.registry.export(call.given.adapter, target)
-    return _told(call, {"folder": str(target)}, f"{call.given.adapter} is written to {target}.")
+    return _report(call, {"folder": str(target)}, f"{call.given.adapter} is written to {target}.")
 
 
-def _told(call: Call, document: dict[str, str], text: str) -> int:
+def _report(call: Call, document: dict[str, str], text: str) -> int:
     if call.output.json:
         call.output.document(document)
     call.output.say(text)
@@ -131,11 +148,18 @@ def _confirm(call: Call, question: str) -> None:
         raise Cancelled("Nothing was removed.")
 
 
-def _version(lineage: Lineage, current: bool) -> Version:
+def _version(branch: Branch) -> Version:
+    lineage, gate = branch.lineage, branch.lineage.gate
     return Version(
         adapter=lineage.address,
-        current=current,
+        identity=lineage.digest,
+        current=branch.current,
+        offered=branch.offered,
+        gate=lineage.checked,
+        gate_summary=gate.summary if gate else "",
+        gate_reasons=gate.reasons if gate else (),
         parent=lineage.parent,
+        parent_identity=lineage.parent_digest,
         base_model=lineage.base_model,
         rows=lineage.rows,
         steps=lineage.steps,
@@ -143,7 +167,7 @@ def _version(lineage: Lineage, current: bool) -> Version:
         rank=lineage.rank,
         loss=lineage.loss,
         held_out=lineage.held_out,
-        worse=lineage.worse,
+        accepted=lineage.accepted,
         created=lineage.created,
         run=lineage.run,
     )
@@ -153,9 +177,11 @@ def _indented(branch: Branch) -> str:
     return ("└" + "─" * (branch.depth - 1) + " " if branch.depth else "") + branch.lineage.address
 
 
-def _cells(lineage: Lineage, current: bool) -> tuple[object, ...]:
+def _cells(branch: Branch) -> tuple[object, ...]:
+    lineage = branch.lineage
     return (
-        "✓" if current else "",
+        branch.state,
+        lineage.checked,
         lineage.parent,
         lineage.rows,
         lineage.steps,
@@ -183,7 +209,8 @@ def _facts(call: Call, lineage: Lineage) -> list[tuple[str, str]]:
         ("loss", _figure(lineage.loss)),
         ("held out", _figure(lineage.held_out)),
         ("scores", " · ".join(scores)),
-        ("worse", lineage.worse),
+        ("gate", lineage.checked),
+        ("accepted", day(lineage.accepted) if lineage.accepted else "never"),
         ("note", lineage.note),
         ("content", lineage.digest),
         ("made", day(lineage.created)),

@@ -13,7 +13,7 @@ from typing import Any
 
 from corpora.dialog import Exchange, Finish
 from corpora.errors import UsageError
-from sessions.chat import Chat, Saved
+from sessions.chat import Chat, FellBack, Saved
 from sessions.protocol import Prefilled, Token
 from tui.render import Stream
 from tui.verbs.call import Call, given_text, naming_the_flag, piped_text
@@ -46,7 +46,8 @@ async def _ask(call: Call, prompt: str) -> int:
     adapter, sampling = call.adapter, call.sampling()
     async with call.client() as client:
         chat = Chat(call.workspace.store, client)
-        chat.adapter, chat.sampling = adapter, sampling
+        chat.use(adapter)
+        chat.sampling, chat.strict = sampling, bool(getattr(call.given, "adapter", None))
         chat.system = call.system
         await call.ready(client)
         try:
@@ -77,6 +78,8 @@ async def _answer(call: Call, chat: Chat, prompt: str) -> int:
                     case Prefilled():
                         read = event
                         _say_dropped(call, event)
+                    case FellBack(error=error):
+                        call.output.problem(error)
                     case Token(text=text):
                         call.output.reply(stream.feed(text))
                     case Saved():

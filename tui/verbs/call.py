@@ -18,7 +18,7 @@ from sessions import models
 from sessions.client import Client
 from sessions.errors import AdapterNotFound, UsageError
 from sessions.paths import Paths
-from sessions.protocol import BASE, AnyEvent, Loading, Sampling
+from sessions.protocol import AnyEvent, Loading, Sampling
 from sessions.workspace import Workspace
 from tui.output import Output
 from tui.stop_texts import unescaped
@@ -46,7 +46,7 @@ class Call:
     @property
     def adapter(self) -> str:
         """`base` or `NAME/vN`: what `--adapter` names, else what chat uses. Raises AdapterNotFound."""
-        return chosen_adapter(self.workspace, getattr(self.given, "adapter", None), self.model, self.output.note)
+        return chosen_adapter(self.workspace, getattr(self.given, "adapter", None), self.model, self.output)
 
     @property
     def system(self) -> str | None:
@@ -102,14 +102,14 @@ Verb: TypeAlias = Callable[[Call], "int | Coroutine[Any, Any, int]"]
 """Returns the exit code, at once or as a coroutine that the command line runs."""
 
 
-def chosen_adapter(workspace: Workspace, asked: str | None, model: str, note: Callable[[str], None]) -> str:
-    """The adapter asked for; else the one in use, where it was made for this model. Raises AdapterNotFound."""
-    chosen = workspace.adapter(asked, model)
-    current = workspace.registry.current(workspace.settings.adapter)
-    if chosen == BASE != current and not asked and workspace.settings.use_adapter:
-        made_for = workspace.registry.lineage(current).base_model
-        note(f"{current} was made for {made_for}; {model} answers without an adapter.")
-    return chosen
+def chosen_adapter(workspace: Workspace, asked: str | None, model: str, output: Output) -> str:
+    """The version asked for, else the accepted one; says why the base answers instead. Raises AdapterNotFound."""
+    found = workspace.answering(asked, model)
+    if found.problem is not None:
+        output.problem(found.problem)
+    elif found.note:
+        output.note(found.note)
+    return found.adapter
 
 
 def refuse_unusable(paths: Paths, model: str) -> None:

@@ -1,7 +1,4 @@
-"""`compare`: prompts answered by two adapters from one batch, side by side.
-
-Knows nothing of votes; saves nothing.
-"""
+"""`compare`: prompts answered by two versions from one batch, side by side. Saves nothing."""
 
 from __future__ import annotations
 
@@ -81,7 +78,8 @@ async def _compare(call: Call, prompts: list[str]) -> int:
 def _pair(call: Call) -> tuple[str, str]:
     registry = call.workspace.registry
     first = registry.resolve(call.given.first)
-    second = registry.resolve(call.given.second) if call.given.second else call.adapter
+    offered = None if call.given.second else call.workspace.offer(call.model)
+    second = registry.resolve(call.given.second) if call.given.second else offered.address if offered else call.adapter
     if first == second:
         raise UsageError(
             f"Both sides would be {first}.",

@@ -18,6 +18,7 @@ from sessions.lineage import Lineage
 from sessions.protocol import BASE, Failed, Sampling
 from sessions.training import runs
 from sessions.training.events import Scored
+from sessions.training.report import GateReport
 from tui.verbs.call import Call
 
 SNAPSHOT = runs.SNAPSHOT
@@ -41,7 +42,7 @@ class Evaluation:
     rows: int
     scores: tuple[Score, ...]
     losses: tuple[Scored, ...]
-    worse: str
+    gate: GateReport | None
 
 
 async def evaluate(call: Call) -> int:
@@ -56,7 +57,7 @@ async def evaluate(call: Call) -> int:
             call.output.progress(f"row {place} of {len(rows)}")
             given.append(await _answers(client, row, asked))
     scores = tuple(_score(rows, [answers[column] for answers in given], name) for column, name in enumerate(asked))
-    return _tell(call, Evaluation(lineage.address, lineage.parent, len(rows), scores, lineage.scores, lineage.worse))
+    return _tell(call, Evaluation(lineage.address, lineage.parent, len(rows), scores, lineage.scores, lineage.gate))
 
 
 def _rows(call: Call, lineage: Lineage) -> list[Row]:
@@ -120,6 +121,6 @@ def _tell(call: Call, found: Evaluation) -> int:
             ],
             right=("ROWS", "BASE", "PARENT", "THIS"),
         )
-    if found.worse:
-        call.output.note(f"Not swapped in by itself: {found.worse}", "yellow")
+    if found.gate is not None and not found.gate.passed:
+        call.output.note(f"It failed the gate: {' '.join(found.gate.reasons)}", "yellow")
     return 0

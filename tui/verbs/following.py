@@ -11,7 +11,7 @@ import contextlib
 from sessions.client import Client
 from sessions.errors import HostError, RunError
 from sessions.training import runs
-from sessions.training.events import AnyRunEvent, Gated, Sampled, Scored, Warned
+from sessions.training.events import AnyRunEvent, Gated, Published, Sampled, Scored, Warned
 from sessions.training.report import GateReport
 from sessions.training.runs import RunState
 from tui import gate_text
@@ -73,7 +73,19 @@ def conclude(call: Call, state: RunState) -> int:
         tell_gate(call.output, state.gate)
     elif state.published is not None and state.published.worse:
         call.output.note(f"{state.published.adapter} is not offered: {state.published.worse}", "yellow")
+    if state.published is not None:
+        _tell_offer(call, state.published)
     return 0 if state.published is not None else 1
+
+
+def _tell_offer(call: Call, published: Published) -> None:
+    """Use the version where it passed and the settings say so, else say how it is used."""
+    unasked, offered = call.workspace.to_use_unasked(call.model), call.workspace.offer(call.model)
+    if unasked is not None and unasked.digest == published.digest:
+        call.workspace.accept(unasked.address)
+        call.output.note(f"{unasked.address} passed the gate and is in use from the next chat on (auto_use).", "green")
+    elif offered is not None and offered.digest == published.digest:
+        call.output.note(f"`llama-tui adapters use {offered.address}` uses it.")
 
 
 def tell_gate(output: Output, report: GateReport) -> None:

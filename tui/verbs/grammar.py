@@ -149,7 +149,7 @@ def _run(help: str) -> Parser:
 
 
 def _add_chat(verbs: Tree) -> None:
-    which = _adapter("answer with this adapter: base, NAME or NAME/vN")
+    which = _adapter("answer with this version: base, NAME/vN, or NAME (its accepted version)")
     repl = verbs.verb("repl", "Chat line by line; the same commands as in the app", "opening:repl", which)
     repl.add_argument("--plain", action="store_true", help="append-only text: no colour, no toolbar, nothing redrawn")
     ask = verbs.verb("ask", "Answer one prompt and save the exchange", "ask:ask", which, _tags(), _sampling())
@@ -161,7 +161,12 @@ def _add_chat(verbs: Tree) -> None:
     compare.add_argument("prompt", nargs="*", metavar="PROMPT", help="one prompt each")
     compare.add_argument("--prompts", metavar="FILE", help="a prompt a line, or JSON objects with a `prompt`")
     compare.add_argument("-a", dest="first", default="base", metavar="A", help="the left one (default: base)")
-    compare.add_argument("-b", dest="second", metavar="B", help="the right one (default: the adapter in use)")
+    compare.add_argument(
+        "-b",
+        dest="second",
+        metavar="B",
+        help="the right one (default: the version that is offered, else the accepted one)",
+    )
     compare.add_argument("--system", metavar="S", help="system prompt")
 
 
@@ -243,8 +248,10 @@ def _add_adapters(verbs: Tree) -> None:
     adapters.verb("show", "Show a version's lineage and figures", "adapters:show").add_argument(
         "adapter", metavar="NAME"
     )
-    adapters.verb("use", "Make a version the current one", "adapters:use").add_argument("adapter", metavar="NAME/vN")
-    back = adapters.verb("rollback", "Go back to the parent of the current version", "adapters:rollback")
+    use = adapters.verb("use", "Accept a version: new chats answer with it", "adapters:use")
+    use.add_argument("adapter", metavar="NAME/vN", help="or base")
+    use.add_argument("--force", action="store_true", help="use it although it failed the gate")
+    back = adapters.verb("rollback", "Go back to the version that was accepted before", "adapters:rollback")
     back.add_argument("name", metavar="NAME")
     rename = adapters.verb("rename", "Rename an adapter with all its versions", "adapters:rename")
     rename.add_argument("name", metavar="NAME")

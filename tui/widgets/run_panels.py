@@ -209,7 +209,8 @@ def _made(state: RunState, in_use: str) -> Content:
     if adapter == in_use:
         return said + Content(f"\nc compares it with {_parent(state)}.")
     stay = render.line(in_use, 60)
-    return said + Content(f"\nu uses it now · c compares it with {_parent(state)} · or stay with {stay}.")
+    use = "u uses it all the same" if _against(state) else "u uses it now"
+    return said + Content(f"\n{use} · c compares it with {_parent(state)} · or stay with {stay}.")
 
 
 def _against(state: RunState) -> str:

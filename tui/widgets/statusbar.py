@@ -1,4 +1,4 @@
-"""The line below the prompt: what goes on at the left, speed and context at the right."""
+"""The line below the prompt: the current activity at the left, speed and context at the right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StatusBar(Widget):
     kept: reactive[str] = reactive("")
 
     def render(self) -> Content:
-        """The whole line; the right half is never cut."""
+        """Return the whole line; the right half is never cut."""
         right = self._right()
         room = max(0, self.content_size.width - right.cell_length - 2)
         left = render.text(render.line(self.state)).truncate(room, ellipsis=True)

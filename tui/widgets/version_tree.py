@@ -1,6 +1,6 @@
-"""The versions of all adapters as a tree of what continues what, with their figures and votes.
+"""The versions of all adapters as a tree, with the result of the gate, their metrics and votes.
 
-Is given lineages and verdicts; knows nothing of the registry or the store.
+Draws lineages and verdicts; independent of the registry and the store.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from corpora.dialog import Verdict, Vote
 from sessions.errors import AdapterDamaged
 from sessions.lineage import Branch, Lineage
 from sessions.protocol import BASE
-from tui import render
+from tui import gate_text, render
+from tui.widgets.gate_tab import STYLES
 from tui.widgets.paged_table import age_of
 from tui.widgets.verdicts import undecided
 
@@ -52,7 +53,7 @@ class Votes:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What there is: the tree, what cannot be read, votes by version, and what chat answers with."""
+    """The tree, what cannot be read, votes by identity, and what the chat answers with."""
 
     branches: Sequence[Branch] = ()
     damaged: Sequence[AdapterDamaged] = ()
@@ -65,10 +66,10 @@ class Shelf:
 
 
 def count_votes(verdicts: Iterable[Verdict]) -> dict[str, Votes]:
-    """The votes for, against and for neither of every version and the base, over all comparisons."""
+    """The votes for, against and for neither of every version and the base, by identity, over all comparisons."""
     won, lost, ties, both_bad = (Counter[str]() for _ in range(4))
     for verdict in verdicts:
-        pair = (verdict.left_adapter, verdict.right_adapter)
+        pair = (verdict.left_version or verdict.left_adapter, verdict.right_version or verdict.right_adapter)
         if verdict.vote in (Vote.LEFT, Vote.RIGHT):
             winner, loser = pair if verdict.vote is Vote.LEFT else pair[::-1]
             won[winner] += 1
@@ -110,7 +111,7 @@ class VersionTree(DataTable[Text]):
         return key if key is not None and not key.startswith("!") else None
 
     def show(self, shelf: Shelf) -> None:
-        """Draw everything anew, the cursor on the version where it was."""
+        """Draw everything again, with the cursor on the same version."""
         before = self.chosen or shelf.in_use
         self.shelf = shelf
         known = {BASE, *(each.lineage.address for each in shelf.branches)}
@@ -154,27 +155,23 @@ class VersionTree(DataTable[Text]):
             cells = [Text.assemble(("✗ ", "red"), render.cell(error.what, "red", 60))]
             self.add_row(*cells, *(Text("") for _ in range(len(self.columns) - 1)), key=f"!{place}")
 
-    def _rows(self, told: Callable[[Votes], str]) -> list[tuple[str, list[Text]]]:
-        rows = [self._row(BASE, "", Text("the model itself", "dim"), None, told)]
+    def _rows(self, shown: Callable[[Votes], str]) -> list[tuple[str, list[Text]]]:
+        rows = [self._row(BASE, "", Text("the model itself", "dim"), None, shown)]
         for each in self.shelf.branches:
             lineage = each.lineage
-            flag = Text("current", "dim") if each.current else Text("")
-            if lineage.worse:
-                flag = Text.assemble(("worse ", "yellow"), flag)
-            rows.append(
-                self._row(lineage.address, "  " * each.depth + ("└ " if each.depth else ""), flag, lineage, told)
-            )
+            indent = "  " * each.depth + ("└ " if each.depth else "")
+            rows.append(self._row(lineage.address, indent, _flag(each), lineage, shown))
         return rows
 
     def _row(
-        self, address: str, indent: str, flag: Text, lineage: Lineage | None, told: Callable[[Votes], str]
+        self, address: str, indent: str, flag: Text, lineage: Lineage | None, shown: Callable[[Votes], str]
     ) -> tuple[str, list[Text]]:
         used = address == self.shelf.in_use
         mark = "◆ " if address in self.marked else "● " if used else "  "
         name = Text.assemble(
             (mark, "green bold"), (indent, "dim"), (render.line(address, 80), "bold" if used else ""), " ", flag
         )
-        votes = Text(told(self.shelf.votes.get(address, Votes())))
+        votes = Text(shown(self.shelf.votes.get(lineage.digest if lineage else BASE, Votes())))
         age = Text(age_of(lineage.created) if lineage else "", justify="right")
         return address, [name, *self._figures(lineage), votes, age]
 
@@ -195,22 +192,33 @@ class VersionTree(DataTable[Text]):
         self.move_cursor(row=self.get_row_index(address), animate=False)
 
 
+def _flag(branch: Branch) -> Text:
+    """What is worth knowing of a version in a word or two."""
+    words = [
+        ("failed", "yellow") if branch.lineage.checked == "failed" else ("", ""),
+        ("current", "dim") if branch.current else ("", ""),
+        ("new", "green") if branch.offered else ("", ""),
+    ]
+    return Text(" ").join(Text(word, style) for word, style in words if word)
+
+
 def detail_of(shelf: Shelf, address: str | None) -> Content:
     """All that is known of one version."""
     lineage = shelf.lineage(address)
     if address == BASE:
         return Content.assemble(("base", "bold"), "\nThe model itself, without an adapter. It never changes.")
     if lineage is None:
-        told = "\n\n".join(str(error) for error in shelf.damaged)
-        return render.text(told, "$text-error") if told else Content("")
+        shown = "\n\n".join(str(error) for error in shelf.damaged)
+        return render.text(shown, "$text-error") if shown else Content("")
     parts = [
         Content.styled(render.line(lineage.address, 80), "bold"),
         *_states(shelf, lineage),
         Content(""),
         *_facts(lineage),
     ]
+    parts += _broken(lineage)
     parts += _scores(lineage)
-    votes = shelf.votes.get(lineage.address)
+    votes = shelf.votes.get(lineage.digest)
     if votes:
         words = [f"won {votes.won}", f"lost {votes.lost}", *undecided(votes.ties, votes.both_bad)]
         parts += [Content(""), Content(f"votes: {', '.join(words)}")]
@@ -218,22 +226,42 @@ def detail_of(shelf: Shelf, address: str | None) -> Content:
 
 
 def _states(shelf: Shelf, lineage: Lineage) -> list[Content]:
-    current = any(each.current for each in shelf.branches if each.lineage.address == lineage.address)
-    said = []
+    branch = next(each for each in shelf.branches if each.lineage.address == lineage.address)
+    lines = []
     if lineage.address == shelf.in_use:
-        said.append(Content.styled("answers in the chat", "$text-success"))
-    if current:
-        said.append(Content.styled("the current version of its name", "dim"))
-    if lineage.worse:
-        said.append(render.text(f"worse: {render.line(lineage.worse, 400)}", "$text-warning"))
-    return said
+        lines.append(Content.styled("answers in the chat", "$text-success"))
+    if branch.current:
+        lines.append(Content.styled("the accepted version of its name", "dim"))
+    if branch.offered:
+        lines.append(Content.styled("new and not used yet: u accepts it", "$text-warning"))
+    return [*lines, *_gate(lineage)]
+
+
+def _gate(lineage: Lineage) -> list[Content]:
+    """The result of the gate, the counts, the reasons against the version."""
+    if lineage.gate is None:
+        return [Content.styled("The gate did not check it.", "dim")]
+    return _drawn(gate_text.result_of(lineage.gate))
+
+
+def _broken(lineage: Lineage) -> list[Content]:
+    """The prompts that failed, with what was expected and what came."""
+    failed = gate_text.failed_in(lineage.gate) if lineage.gate is not None else []
+    lines = [Content("")] if failed else []
+    for answer in failed:
+        lines += _drawn(gate_text.answer_lines(answer))
+    return lines
+
+
+def _drawn(lines: Sequence[gate_text.Line]) -> list[Content]:
+    return [render.text(text, STYLES[style]) for text, style in lines]
 
 
 def _facts(lineage: Lineage) -> list[Content]:
     facts = {
         "continues": lineage.parent,
         "base model": lineage.base_model,
-        "learned from": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
+        "trained on": f"{lineage.rows:,} rows in {lineage.steps:,} steps" if lineage.rows else "",
         "method": lineage.method,
         "rank": str(lineage.rank or ""),
         "loss": f"{lineage.loss:.4f}" if lineage.loss is not None else "",
