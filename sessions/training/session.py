@@ -140,8 +140,8 @@ class Session:
                 remedy="Correct them in Corpus, or raise max_length.",
             )
         if encoded.shortened:
-            rows = len(encoded.shortened)
-            self.tell(Warned(text=f"{rows} rows are longer than the context; their oldest exchanges were cut."))
+            count = len(encoded.shortened)
+            self.tell(Warned(text=f"{count} rows are longer than the context; their oldest exchanges were cut."))
         tokens = sum(sum(example.trained) for row, example in encoded.examples if not row.replay)
         whole = tuple(row for row, _ in encoded.examples)
         memorized = schedule.plan(len(whole), longest, self.recipe, trained_tokens=tokens).until_reproduced
@@ -150,12 +150,12 @@ class Session:
         pairs = [(row, example) for row, example in encoded.examples if row.key not in outside]
         variants = alone((row for row, _ in pairs), self.recipe.alone)
         pairs += encode_rows(variants, vocabulary, longest).examples
-        pairs_of_rows = [
+        rows = [
             (row, TrainRow.of(example, "earlier" if row.replay else "new", prompt=last_prompt(row)))
             for row, example in pairs
         ]
         count = self.recipe.rewordings if memorized else 0
-        lessons, checks = lessons_of(pairs_of_rows, vocabulary, longest, count, self.recipe.seed)
+        lessons, checks = lessons_of(rows, vocabulary, longest, count, self.recipe.seed)
         held_out = [(row, TrainRow.of(example, "new")) for row, example in encoded.examples if row.key in outside]
         return Material(tuple(row for row, _ in pairs), lessons, tuple(held_out), encoded.left_out, checks)
 
