@@ -39,6 +39,7 @@ from tui.repl_runs import RunWatch
 from tui.repl_surface import Surface
 from tui.verbs import progress
 from tui.verbs.call import chosen_adapter, loading_text
+from tui.verbs.following import tell_gate
 
 
 class Session:
@@ -250,7 +251,9 @@ class Session:
         self.output.note(" ".join(part for part in (progress.ended(state), progress.figures(state)) if part), "green")
         if state.published is None:
             return
-        if state.published.worse:
-            self.output.note(f"It failed the gate and is not offered: {state.published.worse}", "yellow")
+        if state.gate is not None:
+            tell_gate(self.output.note, state.gate)
+        elif state.published.worse:
+            self.output.note(f"It is not offered: {state.published.worse}", "yellow")
         if self.offered is not None:
             self.output.note(f"/adapter {self.offered.address} uses it; /compare asks both.")
