@@ -225,17 +225,23 @@ class Gate:
         if report.earlier.passed < report.earlier.total:
             lost = report.earlier.total - report.earlier.passed
             reasons.append(f"{lost} of {report.earlier.total} earlier replies are no longer reproduced.")
-        if asked.hold != "loose" and spilled > report.general.total // 100:
+        if asked.hold != "loose":
+            reasons += self._harm(report, spilled)
+        if flipped := sum(answer.check == "pinned" for answer in report.failed):
+            reasons.append(f"{flipped} pinned tests fail that passed before.")
+        return tuple(reasons)
+
+    def _harm(self, report: GateReport, spilled: int) -> list[str]:
+        """Return what changed in replies that were not trained; with a loose hold they are meant to change."""
+        reasons = []
+        if spilled > report.general.total // 100:
             reasons.append(f"{spilled} of {report.general.total} unrelated prompts are answered with a trained reply.")
-        least = LEAST_KEPT if asked.hold != "loose" else 0.5
-        if report.general.share < least:
+        if report.general.share < LEAST_KEPT:
             broken = report.general.total - report.general.passed
             reasons.append(f"{broken} of {report.general.total} general replies changed in kind.")
         if report.kl > report.kl_budget:
             reasons.append(f"KL to the base is {report.kl:.3f} nats per token; the budget is {report.kl_budget:.2f}.")
-        if flipped := sum(answer.check == "pinned" for answer in report.failed):
-            reasons.append(f"{flipped} pinned tests fail that passed before.")
-        return tuple(reasons)
+        return reasons
 
     def _replies(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[str]:
         made = greedy(self.model, prompts, self.words.ends, tokens, self.check)
