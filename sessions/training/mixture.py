@@ -13,6 +13,7 @@ from random import Random
 from typing import TypeVar
 
 from sessions.training.objective import TrainRow
+from sessions.training.schedule import Portions
 
 REPRODUCED = 0.9
 """A reply counts as reproduced when its least likely token has at least this probability."""
@@ -32,16 +33,6 @@ class Lesson:
     row: TrainRow
     rewordings: tuple[TrainRow, ...] = ()
     earlier: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Portions:
-    """Rows per optimizer step of each kind."""
-
-    new: int
-    earlier: int
-    anchors: int
-    neighbours: int
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sessions.training.mixture import Portions
 from sessions.training.recipe import Hold, Recipe
 
 MEMORIZED_TOKENS = 25_000
@@ -20,6 +19,16 @@ DECAY_STEPS, WARMUP_STEPS = 14, 3
 MICRO_TOKENS = {"cpu": 2048, "cuda": 8192}
 """Tokens, padding included, that a micro-batch may hold."""
 KL_WEIGHT: dict[Hold, float] = {"loose": 0.05, "normal": 2.5, "firm": 5.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Portions:
+    """Rows per optimizer step of each kind."""
+
+    new: int
+    earlier: int
+    anchors: int
+    neighbours: int
 
 
 @dataclass(frozen=True, slots=True)
