@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from corpora.dataset import Row, encode_rows
+from corpora.dataset import Row, encode_rows, split
 from corpora.dialog import Message
 from corpora.tokens import Tokenizer
+from sessions.training import schedule
 from sessions.training.mixture import Lesson
 from sessions.training.objective import TrainRow
+from sessions.training.recipe import Recipe
 from sessions.training.rewording import rewordings
+from sessions.training.variants import alone
 
 MOST_REWORDED = 1_000
 """Rows of a set up to which prompts are reworded."""
@@ -31,6 +34,8 @@ class Material:
     held_out: tuple[tuple[Row, TrainRow], ...] = ()
     left_out: tuple[tuple[Row, str], ...] = ()
     checks: tuple[TrainRow, ...] = ()
+    shortened: int = 0
+    """Rows that lost their oldest exchanges, as they are longer than the context."""
 
     @property
     def trained(self) -> tuple[tuple[Row, Lesson], ...]:
@@ -61,6 +66,32 @@ class Material:
         """Return what is scored, without empty sets: new, earlier (`old`) and held-out rows."""
         found = {"new": self.new, "old": self.earlier, "held_out": [row for _, row in self.held_out]}
         return {name: rows for name, rows in found.items() if rows}
+
+
+def material_of(rows: tuple[Row, ...], tokenizer: Tokenizer, max_length: int, recipe: Recipe) -> Material:
+    """Return the rows of a snapshot encoded, split and reworded. It has no lessons where no row can be trained."""
+    encoded = encode_rows(rows, tokenizer, max_length)
+    whole = tuple(row for row, _ in encoded.examples)
+    tokens = sum(sum(example.trained) for row, example in encoded.examples if not row.replay)
+    memorized = schedule.plan(len(whole), max_length, recipe, trained_tokens=tokens).until_reproduced
+    kept, aside = (whole, ()) if memorized else split(whole, recipe.held_out)
+    outside = {row.key for row in aside} if kept else set()
+    pairs = [(row, example) for row, example in encoded.examples if row.key not in outside]
+    pairs += encode_rows(alone((row for row, _ in pairs), recipe.alone), tokenizer, max_length).examples
+    trained = [
+        (row, TrainRow.of(example, "earlier" if row.replay else "new", prompt=last_prompt(row)))
+        for row, example in pairs
+    ]
+    count = recipe.rewordings if memorized else 0
+    lessons, checks = lessons_of(trained, tokenizer, max_length, count, recipe.seed)
+    return Material(
+        rows=tuple(row for row, _ in pairs),
+        lessons=lessons,
+        held_out=tuple((row, TrainRow.of(example, "new")) for row, example in encoded.examples if row.key in outside),
+        left_out=encoded.left_out,
+        checks=checks,
+        shortened=len(encoded.shortened),
+    )
 
 
 def lessons_of(

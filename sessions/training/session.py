@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from corpora.dataset import Row, encode_rows, read_snapshot, split
+from corpora.dataset import Row, read_snapshot
 from corpora.errors import DialogError
 from corpora.pinned import PinnedTest
 from corpora.store import Store
@@ -42,14 +42,12 @@ from sessions.training.events import (
     WorkerStarted,
 )
 from sessions.training.gate import Gate, Questions
-from sessions.training.lessons import Material, last_prompt, lessons_of
+from sessions.training.lessons import Material, material_of
 from sessions.training.mixture import Mixture
-from sessions.training.objective import TrainRow
 from sessions.training.publishing import Result
 from sessions.training.rewording import content_words, form_of, neighbours
 from sessions.training.tensorboard import tensorboard
 from sessions.training.trainer import Trainer, Watch
-from sessions.training.variants import alone
 
 BYTES_PER_PARAMETER = 12
 """Of a checkpoint: a float32 matrix and two float32 moments of the optimizer."""
@@ -127,37 +125,20 @@ class Session:
 
     def _encode(self, base: LoadedBase) -> Material:
         self.tell(Stage(name="Encoding the replies"))
-        snapshot = read_snapshot(self.folder / runs.SNAPSHOT)
-        longest = min(self.recipe.max_length, base.info.context)
-        vocabulary = base.words.vocabulary
-        encoded = encode_rows(snapshot.rows, vocabulary, longest)
+        rows = read_snapshot(self.folder / runs.SNAPSHOT).rows
+        material = material_of(rows, base.words.vocabulary, min(self.recipe.max_length, base.info.context), self.recipe)
         self.control.check_before_training()
-        if not encoded.examples:
-            reason = encoded.left_out[0][1] if encoded.left_out else "the snapshot is empty"
+        if not material.lessons:
+            reason = material.left_out[0][1] if material.left_out else "the snapshot is empty"
             raise NothingToTrain(
-                f"None of the {len(snapshot.rows)} rows can be trained: {reason}",
+                f"None of the {len(rows)} rows can be trained: {reason}",
                 data="Nothing was published; your replies are untouched.",
                 remedy="Correct them in Corpus, or raise max_length.",
             )
-        if encoded.shortened:
-            count = len(encoded.shortened)
-            self.tell(Warned(text=f"{count} rows are longer than the context; their oldest exchanges were cut."))
-        tokens = sum(sum(example.trained) for row, example in encoded.examples if not row.replay)
-        whole = tuple(row for row, _ in encoded.examples)
-        memorized = schedule.plan(len(whole), longest, self.recipe, trained_tokens=tokens).until_reproduced
-        kept, aside = (whole, ()) if memorized else split(whole, self.recipe.held_out)
-        outside = {row.key for row in aside} if kept else set()
-        pairs = [(row, example) for row, example in encoded.examples if row.key not in outside]
-        variants = alone((row for row, _ in pairs), self.recipe.alone)
-        pairs += encode_rows(variants, vocabulary, longest).examples
-        rows = [
-            (row, TrainRow.of(example, "earlier" if row.replay else "new", prompt=last_prompt(row)))
-            for row, example in pairs
-        ]
-        count = self.recipe.rewordings if memorized else 0
-        lessons, checks = lessons_of(rows, vocabulary, longest, count, self.recipe.seed)
-        held_out = [(row, TrainRow.of(example, "new")) for row, example in encoded.examples if row.key in outside]
-        return Material(tuple(row for row, _ in pairs), lessons, tuple(held_out), encoded.left_out, checks)
+        if material.shortened:
+            text = f"{material.shortened} rows are longer than the context; their oldest exchanges were cut."
+            self.tell(Warned(text=text))
+        return material
 
     def _anchors(self, base: LoadedBase) -> list[Anchor]:
         """Return the cached anchors of this base; compute those that a run needs and that are missing."""
