@@ -63,8 +63,12 @@ class Mixture:
 
     @property
     def least_likely(self) -> float:
-        """The probability of the least likely token of all rows when they were last trained; 0 for unseen ones."""
-        return min((self.least.get(index, 0.0) for index in range(len(self.lessons))), default=0.0)
+        """The probability of the least likely token of all rows when they were last trained; 0 for unseen ones.
+
+        Earlier rows count only where they are replayed.
+        """
+        trained = self.new + self.earlier if self.portions.earlier else self.new
+        return min((self.least.get(index, 0.0) for index in trained), default=0.0)
 
     @property
     def seen(self) -> set[int]:
