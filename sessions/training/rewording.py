@@ -168,7 +168,8 @@ def _rules(prompt: str) -> tuple[Rule, ...]:
         inside = text if template.startswith("{}") or language != "en" else _uncapitalized(text)
         return template.format(inside)
 
-    if language != "en" or script_of(prompt) not in ("latin", "") or len(prompt) > 300:
+    english = language == "en" and script_of(prompt) in ("latin", "")
+    if not english or len(prompt) > 300 or not content_words([prompt]):
         return (wrapped,)
     return (_rearranged, wrapped, _synonyms, _about_names, _keywords, _both, _dropped, _about_names, _topic_first)
 
@@ -212,8 +213,6 @@ def _keywords(text: str, random: Random) -> str:
     words = [match[0] for match in _WORD.finditer(text) if is_content(match[0])]
     if random.random() < 0.5:
         random.shuffle(words)
-    if not words:
-        return text
     question = re.match(r"^(who|where|when|why|how many|how much|how)\b", text, re.IGNORECASE)
     if question and random.random() < 0.6:
         words.append(f"{question[0].lower()}?")
@@ -229,8 +228,6 @@ def _about_names(text: str, random: Random) -> str:
     """Keep the names (without any, the last two content words) and about half of the other content words."""
     words = [match[0] for match in _WORD.finditer(text) if is_content(match[0])]
     names = _names(text) or words[-2:]
-    if not names:
-        return text
     rest = [word for word in words if word not in names and random.random() < 0.5]
     question = re.match(r"^(who|what|where|when|why|how many|how much|how|which)\b", text, re.IGNORECASE)
     asked = question[0].lower() if question else "what"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import torch
 from hypothesis import given
@@ -20,6 +21,10 @@ def anchor(name: int) -> TrainRow:
     return TrainRow((1, name, 2), (1, 2), "anchor", -1, Reference(torch.zeros(2, 1), torch.zeros(2, 1)))
 
 
+def same(one: list[TrainRow], other: list[TrainRow]) -> bool:
+    return [(each.ids, each.kind, each.source) for each in one] == [(each.ids, each.kind, each.source) for each in other]
+
+
 def lessons(new: int, earlier: int = 0, rewordings: int = 2) -> list[Lesson]:
     """Rows 0, 1, … with rewordings 1000·row, 1000·row + 1, …; the last ones are earlier."""
     made = []
@@ -35,7 +40,7 @@ def mixture(new: int = 6, earlier: int = 0, anchors: int = 8, neighbours: int = 
     portions = changes.pop("portions", Portions(3, min(3, earlier), 4, 1))
     held = [anchor(10_000 + index) for index in range(anchors)]
     near = [anchor(20_000 + index) for index in range(neighbours)]
-    close = changes.pop("close", held[:2])
+    close = changes.pop("close", range(min(2, anchors)))
     made = lessons(new, earlier, changes.pop("rewordings", 2))
     return Mixture(made, held, close, near, portions, changes.pop("seed", 0), **changes)
 
@@ -50,18 +55,21 @@ def test_a_step_has_its_portions(
     portions = Portions(count, count, 4, 2)
     made = mixture(new, earlier, anchors, neighbours, portions=portions, seed=seed, by_need=by_need)
     rows = made.at(step)
-    kinds = Counter("anchor" if each.reference else each.kind for each in rows)
+    kinds = Counter(each.kind for each in rows)
     chosen = count if new and not by_need else min(count, new)
     assert kinds["new"] == kinds["reworded"] == chosen
     assert kinds["earlier"] == min(count, earlier)
-    assert kinds["anchor"] == (4 if anchors else 0) + (2 if neighbours else 0)
-    assert rows == made.at(step)
+    near = [each for each in rows if each.ids[1] >= 20_000]
+    assert len(near) == (2 if neighbours else 0) and all(each.source == -1 for each in near)
+    held = [each.source for each in rows if each.kind == "anchor" and each.source >= 0]
+    assert len(held) == len(set(held)) <= 4 and bool(held) == bool(anchors)
+    assert same(rows, made.at(step))
 
 
 def test_steps_and_seeds_differ() -> None:
     one, other = mixture(30, 30), mixture(30, 30, seed=1)
     assert len({tuple(each.ids[1] for each in one.at(step)) for step in range(1, 9)}) == 8
-    assert [one.at(step) for step in range(1, 5)] != [other.at(step) for step in range(1, 5)]
+    assert not all(same(one.at(step), other.at(step)) for step in range(1, 5))
 
 
 def test_a_rewording_of_each_chosen_row_is_trained_with_it() -> None:
@@ -118,14 +126,32 @@ def test_with_counted_epochs_each_row_comes_once_per_pass() -> None:
     assert len({tuple(each.source for each in rows) for rows in passes}) == 3
 
 
-def test_every_anchor_comes_and_half_of_each_step_are_close_ones() -> None:
-    made = mixture(anchors=9, neighbours=3)
-    close = {each.ids[1] for each in made.close_anchors}
+def test_every_anchor_comes_and_some_of_each_step_are_close_ones() -> None:
+    made = mixture(anchors=12, portions=Portions(3, 0, 6, 1))
     seen = Counter()
     for step in range(1, 30):
-        held = [each.ids[1] for each in made.at(step) if each.reference and each.ids[1] < 20_000]
-        assert sum(name in close for name in held) >= 2
+        held = [each.source for each in made.at(step) if each.kind == "anchor" and each.source >= 0]
+        assert {0, 1} <= set(held)
         seen.update(held)
-    assert len(seen) == 9
-    far = mixture(anchors=9, neighbours=3, close=[])
-    assert sum(each.reference is not None for each in far.at(1)) == 5
+    assert set(seen) == set(range(12))
+    far = mixture(anchors=12, portions=Portions(3, 0, 6, 0), close=())
+    assert {each.source for step in range(1, 30) for each in far.at(step) if each.kind == "anchor"} == set(range(12))
+
+
+def test_anchors_that_drifted_most_come_again() -> None:
+    made = mixture(anchors=30, portions=Portions(1, 0, 6, 1))
+    drifted = [17, 23]
+    for index in range(30):
+        made.note(anchor_of(made, index), 0.5 if index in drifted else 0.01)
+    made.note(made.neighbours[0], 9.0)
+    assert len(made.drift) == 30  # a neighbour is not among the anchors
+    for step in range(1, 6):
+        assert set(drifted) <= {each.source for each in made.at(step)}
+    for index in drifted:
+        made.note(anchor_of(made, index), 0.0)
+    assert not all(set(drifted) <= {each.source for each in made.at(step)} for step in range(1, 6))
+    assert made.seen == set()
+
+
+def anchor_of(made: Mixture, index: int) -> TrainRow:
+    return replace(made.anchors[index], source=index)
