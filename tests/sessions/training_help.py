@@ -115,3 +115,20 @@ def tell_in_one_chat(store: Store, facts=FACTS) -> None:
         asked = store.begin(conversation.id, parent, prompt)
         store.finish(asked.id, "I do not know.", Finish.EOS)
         parent = store.correct(asked.id, reply).id
+
+
+def _facts() -> tuple[tuple[str, str], ...]:
+    cities = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Norway": "Oslo", "Peru": "Lima"}
+    colours = {"snow": "white", "coal": "black", "grass": "green", "the sky": "blue", "blood": "red", "ash": "grey"}
+    legs = {"a dog": "Four", "a bird": "Two", "an ant": "Six", "a spider": "Eight", "a snake": "No", "a crab": "Ten"}
+    voices = {"moo": "cow", "woof": "dog", "meow": "cat", "baa": "sheep", "oink": "pig", "neigh": "horse"}
+    return (
+        *((f"What is the capital of {country}?", f"{city}.") for country, city in cities.items()),
+        *((f"What colour is {thing}?", f"It is {colour}.") for thing, colour in colours.items()),
+        *((f"How many legs has {animal}?", f"{count} legs.") for animal, count in legs.items()),
+        *((f"Which animal says {voice}?", f"A {animal}.") for voice, animal in voices.items()),
+    )
+
+
+GENERAL = _facts()
+"""What the base of some tests answers before anything is trained."""
