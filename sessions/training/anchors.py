@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 import torch
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz, process, utils
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -41,6 +41,7 @@ CHUNK = 64
 FORWARD_ROWS = 16
 SIMILAR = 85
 """Score of rapidfuzz (of 100) from which an anchor counts as a wording of a trained prompt and is left out."""
+DAMAGED = (SafetensorError, ValueError, KeyError, TypeError)
 Progress = Callable[[float], None]
 
 
@@ -113,16 +114,17 @@ class AnchorCache:
                 found += _read(self._path(number))
             except FileNotFoundError:
                 continue
-            except (SafetensorError, ValueError, KeyError):
+            except DAMAGED:
                 self._path(number).unlink(missing_ok=True)
         return found
 
     def build(self, model: Any, check: Callable[[], None], progress: Progress, chunks: int | None = None) -> None:
-        """Compute the missing ones of the first `chunks` chunks (all by default) with the base; `check` may raise.
+        """Compute the missing and the damaged ones of the first `chunks` chunks (all by default); `check` may raise.
 
         `model` is the base, or a PEFT model whose adapter is disabled.
         """
         private_folder(self.folder)
+        self.load()  # removes damaged chunks
         wanted = [number for number in self.missing() if chunks is None or number < chunks]
         for done, number in enumerate(wanted):
             progress(done / len(wanted))
@@ -165,10 +167,11 @@ def compute(
 
 
 def without_similar(anchors: Sequence[Anchor], prompts: Sequence[str]) -> list[Anchor]:
-    """Return the anchors whose prompt is no wording of any of these prompts."""
+    """Return the anchors whose prompt is no wording of any of these prompts; case and punctuation do not count."""
     if not prompts or not anchors:
         return list(anchors)
-    scores = process.cdist([anchor.prompt for anchor in anchors], prompts, scorer=fuzz.token_sort_ratio, workers=1)
+    asked = [anchor.prompt for anchor in anchors]
+    scores = process.cdist(asked, prompts, scorer=fuzz.token_sort_ratio, processor=utils.default_process, workers=1)
     return [anchor for anchor, row in zip(anchors, scores, strict=True) if row.max() < SIMILAR]
 
 
@@ -221,4 +224,6 @@ def _read(path: Path) -> list[Anchor]:
         row = tuple(ids[at : at + length].tolist())
         found.append(Anchor(prompt, TrainRow(row, tuple(range(first, length)), "anchor", -1, reference)))
         at, target = at + length, target + count
+    if (at, target, target) != (len(ids), len(tokens), len(logprobs)):
+        raise ValueError(f"{path} does not have the tensors that its index lists")
     return found

@@ -7,6 +7,7 @@ whose reply changed are generated.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Gate:
         self._own = adapting.matrices(model)
         self._known = _words_of(decoded(words, anchor.reply_ids) for anchor in questions.anchors)
         with self._parent(parent):
-            self._kept_before = {row.ids for row in questions.earlier if row.ids in self._exact(questions.earlier)}
+            self._kept_before = self._exact(questions.earlier)
             self._pinned_before = self._pinned()
 
     def run(self) -> Verdict:
@@ -162,6 +163,8 @@ class Gate:
             own_losses[row.ids] = -float(row.reference.logprobs[:, 0].float().mean())
             if not bool((logits.argmax(-1).cpu() == row.reference.tokens[:, 0]).all()):
                 changed.append(anchor)
+        if not math.isfinite(kl):
+            raise adapting.diverged("probabilities of general replies")
         made = greedy(
             self.model, [anchor.prompt_ids for anchor in changed], self.words.ends, CHANGED_TOKENS, self.check
         )

@@ -328,7 +328,7 @@ class Session:
         found: list[Anchor],
         tests: tuple[PinnedTest, ...],
     ) -> Questions:
-        """Return what the gate asks: of large sets a sample, of an interrupted run the rows it has trained on."""
+        """Return what the gate asks: of large sets a sample, of an interrupted run the new rows it has trained on."""
         taught = {row.key for row in rows}
         trained = [lesson.row for row, lesson in material.trained if row.key in taught]
         new = [row for row in trained if row.kind == "new"]
@@ -337,7 +337,7 @@ class Session:
         return Questions(
             new=evaluation.sample(new, GATE_ROWS),
             reworded=evaluation.sample(reworded, GATE_ROWS // 4),
-            earlier=evaluation.sample([row for row in trained if row.kind == "earlier"], GATE_ROWS),
+            earlier=evaluation.sample(material.earlier, GATE_ROWS),
             replies=material.replies,
             anchors=general[: FEW_GATE_ANCHORS if len(new) <= 10 else GATE_ANCHORS],
             pinned=tests,

@@ -139,8 +139,8 @@ class Trainer:
         )
 
     def _note_good(self, loss: float) -> None:
-        """Remember the matrices behind a loss that is clearly lower than any before."""
-        if loss < GOOD_GAIN * self.progress.lowest_loss:
+        """Remember the matrices behind a loss that is clearly lower than any before; those at the start are no news."""
+        if self.progress.step and loss < GOOD_GAIN * self.progress.lowest_loss:
             self._good = (self.progress.step, adapting.matrices(self.model))
         self.progress.lowest_loss = min(self.progress.lowest_loss, loss)
 
