@@ -41,7 +41,7 @@ def main() -> int:
         log.exception("not an assignment")
         return 2
     _log_to(Path(assignment.run) / runs.LOG)
-    ending = carry_out(assignment, parent, _cores())
+    ending = carry_out(assignment, parent, core_switch())
     return 1 if isinstance(ending, RunFailed) else 0
 
 
@@ -124,7 +124,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def _cores() -> Callable[[bool], None]:
+def core_switch() -> Callable[[bool], None]:
     """Use all cores, and return what halves their number while a reply is generated.
 
     Threads of two processes that wait for each other on the same cores are ten times slower than one thread
