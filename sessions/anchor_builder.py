@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -95,7 +96,10 @@ class AnchorBuilder:
             return
         self._process = self._spawn()
         assignment = AnchorAssignment(
-            anchors=str(self.paths.anchors), base=str(workers.base), chat_flag=str(workers.chat_flag)
+            anchors=str(self.paths.anchors),
+            base=str(workers.base),
+            chat_flag=str(workers.chat_flag),
+            host=os.getpid(),
         )
         stdin, self._process.stdin = self._process.stdin, None
         assert stdin is not None

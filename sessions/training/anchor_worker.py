@@ -27,12 +27,11 @@ KEPT = "The chat is not affected, and what is recorded so far is kept."
 def main() -> int:
     """Read the assignment and carry it out; return 0 where all anchors are on disk or the host has ended."""
     os.nice(NICENESS)
-    parent = os.getppid()
     output = _reserve_stdout()
     quiet()
     assignment = decode_anchors(sys.stdin.buffer.readline())
     try:
-        build(assignment, parent)
+        build(assignment)
     except HostDied:
         return 0
     except Exception as error:
@@ -42,8 +41,8 @@ def main() -> int:
     return 0
 
 
-def build(assignment: AnchorAssignment, parent: int) -> None:
-    """Compute the missing anchors of the shared base. Raises HostDied once the process `parent` has ended."""
+def build(assignment: AnchorAssignment) -> None:
+    """Compute the missing anchors of the shared base. Raises HostDied once the host has ended."""
     from sessions.engine.errors import free_memory
     from sessions.engine.share import open_shared
     from sessions.training import adapting
@@ -54,7 +53,7 @@ def build(assignment: AnchorAssignment, parent: int) -> None:
     base = open_shared(Path(assignment.base))
     adapting.keep_unpacked(base.model)
     with ChatFlag(Path(assignment.chat_flag)) as flag:
-        control = Control(None, flag=flag, parent=parent, synchronize=synchronize)
+        control = Control(None, flag=flag, parent=assignment.host, synchronize=synchronize)
         for layer in decoder_layers(base.model):
             layer.register_forward_hook(lambda *_: control.give_way())
         cache = AnchorCache(Path(assignment.anchors), base)

@@ -37,12 +37,14 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 class AnchorAssignment(msgspec.Struct, frozen=True, kw_only=True):
     """The anchors of one base for one process. Paths are absolute.
 
-    `anchors` is the folder of all bases' anchors, `base` the manifest of the shared base, `chat_flag` as above.
+    `anchors` is the folder of all bases' anchors, `base` the manifest of the shared base, `chat_flag` as above,
+    `host` the process that the assigned one must not outlive.
     """
 
     anchors: str
     base: str
     chat_flag: str
+    host: int
 
 
 _encoder = msgspec.json.Encoder()

@@ -163,7 +163,7 @@ def test_a_killed_process_leaves_a_cache_that_another_one_completes(
 @contextlib.contextmanager
 def worker(paths: Paths, engine: LocalEngine, folder: Path, body: str):
     """The background process with the base of an engine."""
-    assignment = assigned(paths, engine, folder)
+    assignment = assigned(paths, engine, folder, os.getpid())
     with subprocess.Popen(
         [sys.executable, "-c", SMALL + textwrap.dedent(body)],
         stdin=subprocess.PIPE,
@@ -179,10 +179,10 @@ def worker(paths: Paths, engine: LocalEngine, folder: Path, body: str):
             process.kill()
 
 
-def assigned(paths: Paths, engine: LocalEngine, folder: Path) -> AnchorAssignment:
+def assigned(paths: Paths, engine: LocalEngine, folder: Path, host: int) -> AnchorAssignment:
     manifest = engine.share_base(folder)
     ChatFlag(folder / "flag", create=True).close()
-    return AnchorAssignment(anchors=str(paths.anchors), base=str(manifest), chat_flag=str(folder / "flag"))
+    return AnchorAssignment(anchors=str(paths.anchors), base=str(manifest), chat_flag=str(folder / "flag"), host=host)
 
 
 # the process
@@ -192,13 +192,12 @@ def test_the_process_gives_way_to_chat_between_layers_and_ends_with_the_host(
     paths: Paths, engine: LocalEngine, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assignment = assigned(paths, engine, tmp_path)
     ways: list[Control] = []
     monkeypatch.setattr(Control, "give_way", lambda control: void(ways.append(control)))
     with pytest.raises(HostDied):
-        anchor_worker.build(assignment, parent=1 << 22)
+        anchor_worker.build(assigned(paths, engine, tmp_path, host=1 << 22))
     before = len(ways)
-    anchor_worker.build(assignment, parent=os.getppid())
+    anchor_worker.build(assigned(paths, engine, tmp_path, host=os.getppid()))
     checks = 3 * anchors.REPLY_TOKENS
     assert len(ways) - before > 2 * checks, "two layers, and once more for each token"
     assert AnchorCache(paths.anchors, engine.base).prepared() == (5, 5)
