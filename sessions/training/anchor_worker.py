@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -43,7 +44,6 @@ def main() -> int:
 
 def build(assignment: AnchorAssignment) -> None:
     """Compute the missing anchors of the shared base. Raises HostDied once the host has ended."""
-    from sessions.engine.errors import free_memory
     from sessions.engine.share import open_shared
     from sessions.training import adapting
     from sessions.training.anchors import AnchorCache
@@ -57,7 +57,7 @@ def build(assignment: AnchorAssignment) -> None:
         for layer in decoder_layers(base.model):
             layer.register_forward_hook(lambda *_: control.give_way())
         cache = AnchorCache(Path(assignment.anchors), base)
-        cache.build(base.model, control.check_before_training, lambda fraction: free_memory())
+        cache.build(base.model, control.check_before_training, _between_chunks)
 
 
 def failure_of(error: Exception) -> Failure:
@@ -73,6 +73,15 @@ def failure_of(error: Exception) -> Failure:
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         error = DiskFull(f"The disk is full: {error}.", data=KEPT, remedy="Free some space; the next run continues.")
     return Failure.of(error)
+
+
+def _between_chunks(fraction: float) -> None:
+    """Free memory, and let a run that waits for the cache's lock have it."""
+    from sessions.engine.errors import free_memory
+    from sessions.training.anchors import LOCK_POLL
+
+    free_memory()
+    time.sleep(2 * LOCK_POLL)
 
 
 def _reserve_stdout() -> int:
