@@ -31,7 +31,7 @@ from sessions.protocol import (
 )
 from sessions.training.runs import RunState
 from sessions.workspace import Workspace
-from tui.glance import answers
+from tui.glance import anchors_share, answers
 from tui.output import Output
 from tui.pace import Pace
 from tui.render import Stream
@@ -83,6 +83,7 @@ class Session:
             f"context {self.used}/{context}" if context else "",
             f"{self.rate:.0f} tokens/s" if self.rate else "",
             progress.short(run) if run is not None else "",
+            anchors_share(self.client.preparing),
             f"{self.offered.address} is ready: /adapter {self.offered.adapter}" if self.offered is not None else "",
         ]
         return " · ".join(part for part in parts if part)

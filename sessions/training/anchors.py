@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ FORWARD_ROWS = 16
 SIMILAR = 85
 """Score of rapidfuzz (of 100) from which an anchor counts as a wording of a trained prompt and is left out."""
 DAMAGED = (SafetensorError, ValueError, KeyError, TypeError)
+PARTIAL = ".partial-"
+"""How the name of a chunk begins while it is being written."""
+LOCK_POLL = 0.05
+"""Seconds between two attempts to get the lock that another process holds."""
 Progress = Callable[[float], None]
 
 
@@ -94,17 +99,14 @@ class AnchorCache:
         """The number of chunks of a complete cache."""
         return -(-len(self.prompts) // CHUNK)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock with which only one process at a time computes anchors of this base."""
-        private_folder(self.folder)
-        with open(self.folder / "lock", "ab", opener=private_open) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     def missing(self) -> list[int]:
         """Return the numbers of the chunks that are not on disk."""
         return [number for number in range(self.chunks) if not self._path(number).exists()]
+
+    def prepared(self) -> tuple[int, int]:
+        """Return the number of prompts whose chunk is on disk, and of all prompts."""
+        missing = sum(len(self._prompts_of(number)) for number in self.missing())
+        return len(self.prompts) - missing, len(self.prompts)
 
     def load(self) -> list[Anchor]:
         """Return the anchors on disk, in the order of the prompts. A damaged chunk is removed, to be built again."""
@@ -121,17 +123,44 @@ class AnchorCache:
     def build(self, model: Any, check: Callable[[], None], progress: Progress, chunks: int | None = None) -> None:
         """Compute the missing and the damaged ones of the first `chunks` chunks (all by default); `check` may raise.
 
-        `model` is the base, or a PEFT model whose adapter is disabled.
+        `model` is the base, or a PEFT model whose adapter is disabled. Chunks that another process computes
+        meanwhile are not computed again.
         """
         private_folder(self.folder)
         self.load()  # removes damaged chunks
         wanted = [number for number in self.missing() if chunks is None or number < chunks]
         for done, number in enumerate(wanted):
             progress(done / len(wanted))
-            prompts = self.prompts[number * CHUNK : (number + 1) * CHUNK]
-            _write(self._path(number), compute(model, self.base, prompts, check))
+            with self._claim(number, check) as claimed:
+                if claimed:
+                    _write(self._path(number), compute(model, self.base, self._prompts_of(number), check))
         if wanted:
             progress(1.0)
+
+    @contextmanager
+    def _claim(self, number: int, check: Callable[[], None]) -> Iterator[bool]:
+        """Hold the lock to compute a chunk; yield False once the chunk is on disk and need not be computed.
+
+        One process at a time computes anchors of a base. The lock is held for one chunk only, and the kernel
+        releases it when a process dies. `check` is called while another process holds it.
+        """
+        path = self._path(number)
+        with open(self.folder / "lock", "ab", opener=private_open) as file:
+            while not path.exists():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    check()
+                    time.sleep(LOCK_POLL)
+                    continue
+                for partial in self.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
+                    partial.unlink(missing_ok=True)
+                yield not path.exists()
+                return
+        yield False
+
+    def _prompts_of(self, number: int) -> Sequence[str]:
+        return self.prompts[number * CHUNK : (number + 1) * CHUNK]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{self._stem}-{number:03}.safetensors"
@@ -202,7 +231,7 @@ def _write(path: Path, anchors: Sequence[Anchor]) -> None:
         "tokens": torch.cat([reference.tokens for reference in references] or [torch.zeros(0, TOP, dtype=torch.int32)]),
         "logprobs": torch.cat([reference.logprobs for reference in references] or [torch.zeros(0, TOP).half()]),
     }
-    beside = path.with_name(f".{secrets.token_hex(8)}")
+    beside = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
     try:
         save_file(tensors, beside, metadata={"index": json.dumps(index)})
         beside.chmod(0o600)

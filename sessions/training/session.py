@@ -147,8 +147,7 @@ class Session:
         def progress(fraction: float) -> None:
             self.tell(Stage(name=f"Recording how the base answers ({fraction:.0%})"))
 
-        with cache.locked():
-            cache.build(base.model, self.control.check_before_training, progress, ANCHOR_CHUNKS)
+        cache.build(base.model, self.control.check_before_training, progress, ANCHOR_CHUNKS)
         return cache.load()
 
     def _neighbours(self, base: LoadedBase, material: Material) -> list[Anchor]:

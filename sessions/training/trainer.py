@@ -96,7 +96,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler("cuda", enabled=scaled)
         self._seconds: list[float] = []
         self._good: tuple[int, dict[str, torch.Tensor]] | None = None
-        for layer in _decoder_layers(self.model):
+        for layer in decoder_layers(self.model):
             layer.register_forward_hook(self._between_layers)
 
     @property
@@ -360,7 +360,7 @@ def _hopeless(what: str, remedy: str = "Lower learning_rate (0 chooses it by the
     return RunDiverged(f"{what}.", data="Nothing was published; earlier versions are untouched.", remedy=remedy)
 
 
-def _decoder_layers(model: Any) -> list[Any]:
+def decoder_layers(model: Any) -> list[Any]:
     """Return the repeated layers: the longest list of modules of one class."""
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     alike = [found for found in lists if len({type(layer) for layer in found}) == 1]

@@ -22,7 +22,9 @@ def anchor(name: int) -> TrainRow:
 
 
 def same(one: list[TrainRow], other: list[TrainRow]) -> bool:
-    return [(each.ids, each.kind, each.source) for each in one] == [(each.ids, each.kind, each.source) for each in other]
+    return [(each.ids, each.kind, each.source) for each in one] == [
+        (each.ids, each.kind, each.source) for each in other
+    ]
 
 
 def lessons(new: int, earlier: int = 0, rewordings: int = 2) -> list[Lesson]:

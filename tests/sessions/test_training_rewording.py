@@ -63,7 +63,9 @@ def test_there_are_as_many_rewordings_as_asked_for(prompt: str) -> None:
     assert rewordings(prompt, 12, 0) != rewordings(prompt, 12, 1)
 
 
-@pytest.mark.parametrize("prompt", [*ENGLISH, "Who lives in Mill Street?", "What happens at Town House 7?", "Who is Bo?"])
+@pytest.mark.parametrize(
+    "prompt", [*ENGLISH, "Who lives in Mill Street?", "What happens at Town House 7?", "Who is Bo?"]
+)
 def test_names_and_numbers_are_kept(prompt: str) -> None:
     """A name is no word that has synonyms."""
     names = [name for name in re.findall(r"\w+", prompt)[1:] if name[0].isupper() or name.isdigit()]
