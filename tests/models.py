@@ -15,11 +15,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from sessions.models.starter import FILE, SIZE
-from sessions.paths import Paths
 from corpora.dialog import Message
 from corpora.llama2 import encode_examples
 from corpora.model_tokenizer import read_tokenizer
+from sessions.models.starter import FILE, SIZE
+from sessions.paths import Paths
 from sessions.registry import Lineage
 
 SPECIAL = ("<unk>", "<s>", "</s>")

@@ -266,7 +266,7 @@ def test_only_one_process_builds_at_a_time(base: LoadedBase, tmp_path: Path) -> 
     assert can_lock()
     with pytest.raises(RuntimeError), cache.locked():
         raise RuntimeError
-    with open(cache.folder / "lock", "ab") as file:
+    with (cache.folder / "lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
