@@ -18,7 +18,7 @@ from sessions.training.schedule import Portions
 REPRODUCED = 0.9
 """A reply counts as reproduced when its least likely token has at least this probability."""
 SURE = 0.8
-"""The learning rate begins to decay when the least likely token of each reply has at least this probability."""
+"""From this probability of its least likely token on, a row is trained mostly in its rewordings."""
 UNSURE_SHARE = 0.75
 """Of the rows of a step, the share that is taken from those that are not reproduced yet."""
 SKIPPED_SHARE = 0.7

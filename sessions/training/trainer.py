@@ -22,7 +22,7 @@ from sessions.paths import write_atomic
 from sessions.training import adapting, checkpoints
 from sessions.training.control import Control
 from sessions.training.events import CheckpointWritten, HeldOut, RunEvent, Stepped, Warned
-from sessions.training.mixture import SURE, Mixture
+from sessions.training.mixture import Mixture
 from sessions.training.objective import TrainRow, step_loss
 from sessions.training.recipe import Recipe
 from sessions.training.schedule import Schedule
@@ -230,7 +230,7 @@ class Trainer:
         progress, plan = self.progress, self.plan
         if not plan.until_reproduced or progress.stop_at:
             return
-        if self.mixture.least_likely >= SURE:
+        if self.mixture.least_likely >= plan.sure:
             progress.stop_at = min(plan.steps, progress.step + plan.decay_steps)
         elif progress.step >= plan.steps - plan.decay_steps:
             progress.stop_at = plan.steps
