@@ -102,7 +102,7 @@ def lessons_of(
     wordings: dict[int, list[TrainRow]] = {index: [] for index in new}
     checks: list[TrainRow] = []
     if count and len(pairs) <= MOST_REWORDED:
-        variants = [(index, each) for index in new for each in _reworded(pairs[index][0], count, seed)]
+        variants = [(index, each) for index in new for each in _reworded(index, pairs[index][0], count, seed)]
         encoded = encode_rows(tuple(row for _, row in variants), tokenizer, max_length)
         by_key = {row.key: example for row, example in encoded.examples}
         for index, row in variants:
@@ -119,14 +119,17 @@ def lessons_of(
     return tuple(lessons), tuple(checks)
 
 
-def _reworded(row: Row, count: int, seed: int) -> Iterable[Row]:
-    """Yield the row with other wordings of its last prompt; only the reply to that one is trained."""
+def _reworded(index: int, row: Row, count: int, seed: int) -> Iterable[Row]:
+    """Yield the row with other wordings of its last prompt; only the reply to that one is trained.
+
+    The keys have the row's index: a chat and the exchanges from within it have the same key.
+    """
     *before, asked, reply = row.dialog
     if asked.role != "user" or not reply.kept:
         return
     history = tuple(replace(said, kept=False) for said in before)
     for number, text in enumerate(rewordings(asked.content, count + CHECKED_REWORDINGS, seed)):
-        yield Row(f"{row.key}:{number}", (*history, Message("user", text), reply), (), row.replay)
+        yield Row(f"{index}:{number}", (*history, Message("user", text), reply), (), row.replay)
 
 
 def last_prompt(row: Row) -> str:
