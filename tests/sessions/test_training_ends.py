@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from sessions import adapter_folder
+from sessions.errors import NothingToTrain
 from sessions.paths import Paths
 from sessions.registry import Registry
 from sessions.training import adapting, checkpoints, events, publishing, runs, session, trainer, worker
@@ -230,9 +231,8 @@ def test_too_little_space_is_told_before_training(paths: Paths, model: Path, mon
 def test_rows_that_are_all_too_long_are_told(paths: Paths, model: Path) -> None:
     with opened(paths) as store:
         keep(store, [("Tell me a long story.", "Once upon a time, " * 60)])
-    run = prepared(paths, model, Recipe(max_length=16))
-    done(paths, run)
-    ended_with(paths, run, "NothingToTrain")
+    with pytest.raises(NothingToTrain, match="924 tokens"):
+        prepared(paths, model, Recipe(max_length=16))
 
 
 def test_a_model_that_is_not_there_is_told(paths: Paths, tmp_path: Path) -> None:

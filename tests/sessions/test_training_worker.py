@@ -138,12 +138,12 @@ def test_pinned_tests_are_asked_and_their_results_kept(paths: Paths, model: Path
     assert found.published is not None and results[test.id, found.published.digest].passed
 
 
-def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths, model: Path) -> None:
+def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths) -> None:
     """Then the learning rate decays to zero; the bound on the steps is not reached."""
     with opened(paths) as store:
         keep(store, FACTS[:1])
-    recipe = Recipe(rewordings=0, anchors=0, neighbours=0, samples=())
-    found = done(paths, prepared(paths, model, recipe))
+    recipe = Recipe(rewordings=0, anchors=0, neighbours=0)
+    found = done(paths, prepared(paths, "demo", recipe))
     assert found.phase == "finished" and found.plan is not None, found.failure
     assert len(found.steps) < found.plan.steps
     rates = [step.learning_rate for step in found.steps]
@@ -151,7 +151,7 @@ def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths, model: Path) -> 
     decay = [rate for rate in rates if rate < peak][-5:]
     assert decay == sorted(decay, reverse=True) and rates[-1] < peak / 5
     assert found.gate is not None and found.gate.new.passed == 1
-    engine = LocalEngine(load_base(str(model), paths, Settings(), lambda *_: None), paths)
+    engine = LocalEngine(load_base("demo", paths, Settings(), lambda *_: None), paths)
     assert engine.load_adapter("mine/v1").digest
 
 
