@@ -55,6 +55,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module")
+def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose head can give a token a probability near 1; that of `model` cannot."""
+    return tiny_llama(tmp_path_factory.mktemp("sharp"), spread=0.25)
+
+
 def stop_at(paths: Paths, run: str, step: int, save: bool) -> threading.Thread:
     def ask() -> None:
         wait_for(paths, run, lambda event: isinstance(event, Stepped) and event.step >= step)
@@ -138,12 +144,12 @@ def test_pinned_tests_are_asked_and_their_results_kept(paths: Paths, model: Path
     assert found.published is not None and results[test.id, found.published.digest].passed
 
 
-def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths) -> None:
+def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths, sharp: Path) -> None:
     """Then the learning rate decays to zero; the bound on the steps is not reached."""
     with opened(paths) as store:
         keep(store, FACTS[:1])
-    recipe = Recipe(rewordings=0, anchors=0, neighbours=0)
-    found = done(paths, prepared(paths, "demo", recipe))
+    recipe = Recipe(rewordings=0, anchors=0, neighbours=0, samples=())
+    found = done(paths, prepared(paths, sharp, recipe))
     assert found.phase == "finished" and found.plan is not None, found.failure
     assert len(found.steps) < found.plan.steps
     rates = [step.learning_rate for step in found.steps]
@@ -151,7 +157,7 @@ def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths) -> None:
     decay = [rate for rate in rates if rate < peak][-5:]
     assert decay == sorted(decay, reverse=True) and rates[-1] < peak / 5
     assert found.gate is not None and found.gate.new.passed == 1
-    engine = LocalEngine(load_base("demo", paths, Settings(), lambda *_: None), paths)
+    engine = LocalEngine(load_base(str(sharp), paths, Settings(), lambda *_: None), paths)
     assert engine.load_adapter("mine/v1").digest
 
 
@@ -218,17 +224,17 @@ def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path)
 
 
 @pytest.mark.parametrize("replay", [None, 0])
-def test_all_earlier_replies_are_checked_whether_replayed_or_not(paths: Paths, model: Path, replay: int | None) -> None:
+def test_all_earlier_replies_are_checked_whether_replayed_or_not(paths: Paths, sharp: Path, replay: int | None) -> None:
     """One step of one earlier row at most: those that did not come up are asked as well."""
     with opened(paths) as store:
         keep(store, FACTS[:1])
     sure = Recipe(rewordings=0, anchors=0, neighbours=0)
-    first = done(paths, prepared(paths, model, sure))
+    first = done(paths, prepared(paths, sharp, sure))
     assert first.gate is not None and first.gate.new.passed == 1
     with opened(paths) as store:
         keep(store, FACTS[1:2])
     wreck = Recipe(max_steps=20, learning_rate=0.02, replay=replay, rewordings=0, anchors=0, neighbours=0)
-    found = done(paths, prepared(paths, model, wreck, parent="mine/v1"))
+    found = done(paths, prepared(paths, sharp, wreck, parent="mine/v1"))
     assert found.gate is not None and found.gate.earlier.total == 1, found.failure
     if replay == 0:
         assert found.gate.earlier.passed == 0 and "no longer reproduced" in " ".join(found.gate.reasons)
