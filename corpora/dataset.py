@@ -311,8 +311,8 @@ def _parts(row: Row, tokenizer: Tokenizer, max_length: int) -> Iterator[tuple[Ro
 
 
 def _with(row: Row, dialog: tuple[Message, ...], skipped: int) -> Row:
-    """The row with a part of its replies; `skipped` of them come before."""
-    part = replace(row, dialog=dialog)
+    """A row with a part of the replies of another; `skipped` of them come before."""
+    part = replace(row, key=row_key(dialog), dialog=dialog)
     return replace(part, exchange_ids=row.exchange_ids[skipped : skipped + part.replies])
 
 

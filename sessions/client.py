@@ -41,6 +41,7 @@ from sessions.protocol import (
     LoadFailed,
     Loading,
     ModelInfo,
+    Preparing,
     Ready,
     Sampling,
     Shutdown,
@@ -60,7 +61,7 @@ log = logging.getLogger("llama-tui.client")
 class Client:
     """One connection to the host of a home and model. Use from one event loop.
 
-    `listeners` hear what concerns all terminals: Loading, Ready, LoadFailed, RunChanged, Closing.
+    `listeners` hear what concerns all terminals: Loading, Ready, LoadFailed, Preparing, RunChanged, Closing.
     """
 
     def __init__(self, paths: Paths, model: str, *, start: bool = True) -> None:
@@ -70,6 +71,7 @@ class Client:
         self.ready: ModelInfo | None = None
         self.failure: Failure | None = None
         self.loading: Loading | None = None
+        self.preparing: Preparing | None = None
         self.welcome: Welcome | None = None
         self.listeners: list[Callable[[AnyEvent], None]] = []
         self._writer: asyncio.StreamWriter | None = None
@@ -205,7 +207,7 @@ class Client:
 
     async def _open(self) -> None:
         reader, self._writer = await connect_or_start(self.paths, self.model, start=self.start, limit=LIMIT)
-        self.ready, self.failure, self.loading = None, None, None
+        self.ready, self.failure, self.loading, self.preparing = None, None, None, None
         self._reader_task = asyncio.create_task(self._read(reader, self._writer))
         events = [event async for event in self._stream(Hello(id=self.next_id(), version=VERSION))]
         self.welcome = _only(Welcome, events)
@@ -267,7 +269,7 @@ class Client:
                 self._lost()
 
     def _lost(self) -> None:
-        self._writer, self.ready = None, None
+        self._writer, self.ready, self.preparing = None, None, None
         for id in list(self._waiting):
             self._deliver(_death(id))
         self._tell(Closing(reason="The host has ended."))
@@ -287,6 +289,8 @@ class Client:
                 self.ready, self.loading = model, None
             case LoadFailed(failure=failure):
                 self.failure, self.ready, self.loading = failure, None, None
+            case Preparing():
+                self.preparing = event
 
     def _tell(self, event: AnyEvent) -> None:
         for listener in list(self.listeners):

@@ -134,6 +134,8 @@ class Connection:
         self.greeted = command.version == VERSION
         self.send(Welcome(id=command.id, version=VERSION, pid=os.getpid(), model=self.host.model))
         self.send(self.host.state)
+        if self.host.anchors is not None and self.host.anchors.state is not None:
+            self.send(self.host.anchors.state)
 
     def _shut_down(self, force: bool) -> None:
         reason = self.host.in_use(beside=self)

@@ -14,10 +14,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import psutil
 
 from corpora.errors import LlamaTuiError
+from sessions.anchor_builder import AnchorBuilder
 from sessions.connection import Connection
 from sessions.engine.contract import Engine, Loader, Progress
 from sessions.errors import Failure, HostError, HostUnreachable
@@ -28,19 +30,35 @@ from sessions.training.preflight import room_for
 from sessions.version import VERSION
 from sessions.workers import Workers
 
+if TYPE_CHECKING:
+    from sessions.engine.local import LocalEngine
+
 log = logging.getLogger("llama-tui.host")
 IDLE_LOOK = 0.2
 """Seconds between looks at whether anybody still needs the host."""
 
 
 class Host:
-    """The state that all connections share: engine, workers, clients."""
+    """The state that all connections share: engine, workers, clients.
 
-    def __init__(self, paths: Paths, model: str, loader: Loader, workers: Workers, keep_alive: float) -> None:
+    `anchors` computes the base's anchors in the background; with None, runs compute those that they need.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        model: str,
+        loader: Loader,
+        workers: Workers,
+        keep_alive: float,
+        *,
+        anchors: AnchorBuilder | None = None,
+    ) -> None:
         self.paths = paths
         self.model = model
         self.workers = workers
         self.keep_alive = keep_alive
+        self.anchors = anchors
         self.started = time.time()
         self.connections: set[Connection] = set()
         self.loop = asyncio.get_running_loop()
@@ -54,6 +72,8 @@ class Host:
         self._making_room = asyncio.Lock()
         self._waking: asyncio.Task[None] | None = None
         workers.on_change = self._run_changed
+        if anchors is not None:
+            anchors.on_change = self.broadcast
 
     async def serve(self, socket: Path) -> None:
         """Listen until ended by `shut_down` or idleness. Raises HostUnreachable where another host listens."""
@@ -78,6 +98,8 @@ class Host:
         One at a time: whether both fit depends on the run before, which may be ending just now.
         """
         async with self._making_room:
+            if self.anchors is not None:
+                await self.anchors.pause()
             await self.workers.settle()
             await self._return()
             try:
@@ -122,6 +144,7 @@ class Host:
             gpu_memory=engine.info.memory if engine and engine.info.device != "cpu" else 0,
             uptime=time.time() - self.started,
             sharing=self.workers.sharing,
+            preparing=self.anchors.state if self.anchors is not None else None,
         )
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -218,11 +241,19 @@ class Host:
                 await self.workers.look()
             except (LlamaTuiError, OSError):
                 log.exception("A run could not be looked after; the host goes on")
+            if self.anchors is not None and self._may_prepare():
+                await self.anchors.look(self.engine.result(), self.workers)
             if self.in_use():
                 self._needed = time.monotonic()
             patience = 1.0 if isinstance(self.state, LoadFailed) else self.keep_alive
             if time.monotonic() - self._needed > patience:
                 self.shut_down("Nobody used it.")
+
+    def _may_prepare(self) -> bool:
+        """Whether the base is loaded and shared, and no run is active or about to start."""
+        loaded = self.usable and not self.engine.exception()
+        shared = self.workers.base is not None
+        return loaded and shared and not self.workers.alive and not self._making_room.locked()
 
     async def _close(self, server: asyncio.Server, loading: asyncio.Task[None]) -> None:
         server.close()
@@ -231,6 +262,8 @@ class Host:
             self._waking.cancel()
         for connection in list(self.connections):
             await connection.close()
+        if self.anchors is not None:
+            await self.anchors.pause()
         await self.workers.close()
         if self.workers.base is not None:
             self.workers.base.unlink(missing_ok=True)
@@ -252,8 +285,15 @@ async def _main(paths: Paths, model: str) -> None:
         engine: Engine = loader(model, paths, chosen)(progress)
         return engine
 
+    def prepared(engine: Engine) -> tuple[int, int]:
+        """Return how many anchors of the base are on disk, and of how many; torch is imported by now."""
+        from sessions.training.anchors import AnchorCache
+
+        return AnchorCache(paths.anchors, cast("LocalEngine", engine).base).prepared()
+
     workers = Workers(paths, chosen)
-    host = Host(paths, model, load, workers, chosen.keep_alive)
+    anchors = AnchorBuilder(paths, prepared) if chosen.prepare_anchors else None
+    host = Host(paths, model, load, workers, chosen.keep_alive, anchors=anchors)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, host.shut_down, "It was told to end.")

@@ -213,6 +213,18 @@ class AdapterLoaded(Event, frozen=True, tag=True, kw_only=True):
     reused: bool = False
 
 
+class Preparing(Event, frozen=True, tag=True, kw_only=True):
+    """How many anchors of the model are recorded. Not `active`: paused during a run, or ended by `failure`.
+
+    Complete, and no longer to be shown, where `done` is `total` and there is no failure.
+    """
+
+    done: int
+    total: int
+    active: bool = True
+    failure: Failure | None = None
+
+
 class HostState(Event, frozen=True, tag=True, kw_only=True):
     """What `host status` and the screens show."""
 
@@ -227,6 +239,7 @@ class HostState(Event, frozen=True, tag=True, kw_only=True):
     gpu_memory: int = 0
     uptime: float = 0.0
     sharing: str = ""
+    preparing: Preparing | None = None
 
 
 class RunChanged(Event, frozen=True, tag=True, kw_only=True):
@@ -265,6 +278,7 @@ AnyEvent: TypeAlias = (
     | Token
     | ColumnEnded
     | AdapterLoaded
+    | Preparing
     | HostState
     | RunChanged
     | Closing

@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     chat_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.8
     """While a reply is written, the share of time that training leaves to chat."""
 
+    prepare_anchors: bool = True
+    """Record in the background, once per model, how it answers general prompts; training then starts sooner."""
+
     theme: Text = "textual-dark"
     """Theme of the screens."""
 

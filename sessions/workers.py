@@ -54,11 +54,22 @@ class Workers:
         self._running: list[Worker] = []
         self._flag_path = paths.runtime / f"{os.getpid()}.chat"
         self._flag = ChatFlag(self._flag_path, create=True)
+        self._replied = time.monotonic()
 
     @property
     def alive(self) -> list[str]:
         """Runs that a worker is at."""
         return [worker.run for worker in self._running]
+
+    @property
+    def chat_flag(self) -> Path:
+        """Return the file of the flag that is set while a reply is generated."""
+        return self._flag_path
+
+    @property
+    def idle(self) -> float:
+        """Return the seconds since the last reply ended; 0 while one is generated."""
+        return 0.0 if self._flag.busy else time.monotonic() - self._replied
 
     @property
     def sharing(self) -> str:
@@ -133,6 +144,7 @@ class Workers:
         try:
             yield
         finally:
+            self._replied = time.monotonic()
             self._flag.set(False)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 
+from sessions.anchor_builder import AnchorBuilder
 from sessions.engine.contract import Loader
 from sessions.engine.fake import FakeEngine, loader
 from sessions.host import Host
@@ -36,11 +37,15 @@ async def running_host(
     workers: Workers | None = None,
     keep_alive: float = 300.0,
     model: str = MODEL,
+    anchors: AnchorBuilder | None = None,
 ) -> AsyncIterator[Served]:
-    """Serve until the block ends. `load` replaces the fake's own loader; `workers` what trains."""
+    """Serve until the block ends. `load` replaces the fake's own loader, `workers` what trains.
+
+    Anchors are computed in the background only where a test passes a builder.
+    """
     engine = engine or FakeEngine()
     workers = workers or Workers(paths, Settings(), ahead=False)
-    host = Host(paths, model, load or loader(engine), workers, keep_alive)
+    host = Host(paths, model, load or loader(engine), workers, keep_alive, anchors=anchors)
     task = asyncio.create_task(host.serve(paths.socket(model)))
     while not paths.socket(model).exists() and not task.done():
         await asyncio.sleep(0.001)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from corpora.dialog import Message
+from corpora.llama2 import encode_examples
+from corpora.model_tokenizer import read_tokenizer
 from sessions.models.starter import FILE, SIZE
 from sessions.paths import Paths
 from sessions.registry import Lineage
@@ -147,6 +151,39 @@ def tiny_llama(
         if endless:
             model.lm_head.weight.data[config.eos_token_id] = 0
         model.save_pretrained(folder)
+    return folder
+
+
+def taught_llama(folder: Path, dialogs: Sequence[tuple[str, str]], *, steps: int = 80, seed: int = 0) -> Path:
+    """Write a small Llama that was trained on these prompts and replies and gives each reply; returns `folder`.
+
+    Unlike a random one it can be damaged by training. It takes about two seconds.
+    """
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from sessions.engine.words import words_of
+
+    tiny_llama(folder, spread=0.05, dtype="float32", seed=seed)
+    words = words_of(read_tokenizer(folder), [])
+    pairs = [[Message("user", prompt), Message("assistant", reply)] for prompt, reply in dialogs]
+    rows = encode_examples(pairs, words.vocabulary)
+    longest = max(len(row.ids) for row in rows)
+    ids, labels = torch.zeros(len(rows), longest, dtype=torch.long), torch.full((len(rows), longest), -100)
+    for index, row in enumerate(rows):
+        ids[index, : len(row.ids)] = torch.tensor(row.ids)
+        marked = [token if trained else -100 for token, trained in zip(row.ids, row.trained, strict=True)]
+        labels[index, : len(row.ids)] = torch.tensor(marked)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    for _ in range(steps):
+        model(input_ids=ids, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+    model.to(torch.bfloat16).save_pretrained(folder)
     return folder
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from sessions.errors import HostDied, LlamaTuiError
 from sessions.hosting import REASON
-from sessions.protocol import AnyEvent, Closing, LoadFailed, Loading, Ready, RunChanged
+from sessions.protocol import AnyEvent, Closing, LoadFailed, Loading, Preparing, Ready, RunChanged
 from sessions.training.events import AnyRunEvent, Published
 from tui.messages import (
     AdaptersChanged,
+    AnchorsPrepared,
     HostLost,
     ModelLoading,
     ModelReady,
@@ -57,6 +58,8 @@ class Bridge:
                 self.app.tell(ModelReady(model))
             case LoadFailed(failure=failure):
                 self.app.tell(HostLost(failure.error()))
+            case Preparing():
+                self.app.tell(AnchorsPrepared(event))
             case RunChanged(run=run, alive=alive):
                 if alive or run not in self._ended:
                     self.follow(run)

@@ -47,10 +47,9 @@ def failed_in(report: GateReport) -> list[Answer]:
     return sorted(report.failed, key=lambda each: order.index(each.check))
 
 
-def changed(report: GateReport) -> str:
-    """`3 changed` for the failures that count; empty where there are none."""
-    count = sum(each.check != "reworded" for each in report.failed)
-    return f"{count:,} changed" if count else ""
+def failures(report: GateReport) -> int:
+    """The number of failed prompts that count."""
+    return sum(each.check != "reworded" for each in report.failed)
 
 
 def answer_lines(answer: Answer) -> list[Line]:

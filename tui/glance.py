@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sessions.protocol import BASE
 
 if TYPE_CHECKING:
-    from sessions.protocol import ModelInfo
+    from sessions.protocol import ModelInfo, Preparing
     from sessions.training.runs import RunState
 
 
@@ -28,6 +28,22 @@ def answers(adapter: str, strength: float) -> str:
 def size(count: float) -> str:
     """Bytes as `640 MB` or `3.8 GB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def anchors_share(state: Preparing | None) -> str:
+    """Return how many anchors are recorded while others are being recorded; else nothing."""
+    if state is None or not state.active or state.done >= state.total:
+        return ""
+    return f"anchors {state.done:,} of {state.total:,}"
+
+
+def anchors_in_words(state: Preparing | None) -> str:
+    """Return the progress of the anchors, and why they are not recorded now; nothing where all are."""
+    if state is None or (state.failure is None and state.done >= state.total):
+        return ""
+    recorded = f"{state.done:,} of {state.total:,} recorded" if state.total else ""
+    reason = state.failure.error() if state.failure else "" if state.active else "paused during the run"
+    return " · ".join(part for part in (recorded, str(reason)) if part)
 
 
 def run_share(run: RunState | None) -> str:

@@ -14,7 +14,7 @@ from textual.message import Message
 if TYPE_CHECKING:
     from corpora.errors import LlamaTuiError
     from sessions.lineage import Lineage
-    from sessions.protocol import HostState, Loading, ModelInfo
+    from sessions.protocol import HostState, Loading, ModelInfo, Preparing
     from sessions.training.events import AnyRunEvent, Published
     from sessions.training.runs import RunState
 
@@ -40,6 +40,17 @@ class ModelReady(Message, bubble=False):
     """The model can answer."""
 
     model: ModelInfo
+
+
+@dataclass
+class AnchorsPrepared(Message, bubble=False):
+    """The host has recorded more anchors of the model, or has stopped doing so."""
+
+    state: Preparing
+
+    def can_replace(self, message: Message) -> bool:
+        """Only the newest state counts."""
+        return isinstance(message, AnchorsPrepared)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sessions.training import runs
 from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
 from sessions.training.runs import RunState
-from tui.glance import answers, size
+from tui.glance import anchors_in_words, answers, size
 from tui.output import Output
 from tui.output_columns import streamed
 from tui.plan import plan_of
@@ -305,6 +305,7 @@ class LearnActions:
             ("decoding", ("a captured graph" if host.ready.compiled else "not compiled") if host.ready else ""),
             ("last reply", str(session.pace)),
             ("run", progress.going(active) if active else ""),
+            ("anchors", anchors_in_words(host.preparing)),
             ("terminals", str(host.clients)),
             ("home", str(session.workspace.paths.home)),
         ]

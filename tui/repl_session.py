@@ -31,7 +31,7 @@ from sessions.protocol import (
 )
 from sessions.training.runs import RunState
 from sessions.workspace import Workspace
-from tui.glance import answers
+from tui.glance import anchors_share, answers
 from tui.output import Output
 from tui.pace import Pace
 from tui.render import Stream
@@ -39,6 +39,7 @@ from tui.repl_runs import RunWatch
 from tui.repl_surface import Surface
 from tui.verbs import progress
 from tui.verbs.call import chosen_adapter, loading_text
+from tui.verbs.following import tell_gate
 
 
 class Session:
@@ -82,6 +83,7 @@ class Session:
             f"context {self.used}/{context}" if context else "",
             f"{self.rate:.0f} tokens/s" if self.rate else "",
             progress.short(run) if run is not None else "",
+            anchors_share(self.client.preparing),
             f"{self.offered.address} is ready: /adapter {self.offered.adapter}" if self.offered is not None else "",
         ]
         return " · ".join(part for part in parts if part)
@@ -250,7 +252,9 @@ class Session:
         self.output.note(" ".join(part for part in (progress.ended(state), progress.figures(state)) if part), "green")
         if state.published is None:
             return
-        if state.published.worse:
-            self.output.note(f"It failed the gate and is not offered: {state.published.worse}", "yellow")
+        if state.gate is not None:
+            tell_gate(self.output.note, state.gate)
+        elif state.published.worse:
+            self.output.note(f"It is not offered: {state.published.worse}", "yellow")
         if self.offered is not None:
             self.output.note(f"/adapter {self.offered.address} uses it; /compare asks both.")

@@ -16,7 +16,7 @@ from sessions.training import runs
 from sessions.training.preview import Preview, counted
 from sessions.training.recipe import Recipe
 from tui import render, stop_texts
-from tui.glance import answers, model_details, size
+from tui.glance import anchors_in_words, answers, model_details, size
 from tui.messages import CorpusChanged
 from tui.plan import plan_of
 from tui.train_request import Asked, read_words, target_of
@@ -193,6 +193,7 @@ class RunActions:
             *(_engine(state.ready) if state.ready else ()),
             f"last reply {str(self.screen.pace) or 'none yet'}",
             f"runs       {', '.join(state.runs) or 'none'}",
+            *([f"anchors    {anchors}"] if (anchors := anchors_in_words(state.preparing)) else ()),
             f"resident   {', '.join(state.resident) or 'none'}",
             f"host       {state.version}, pid {state.pid}, up {state.uptime / 60:.0f} min · terminals: {state.clients}",
             f"home       {self.app.workspace.paths.home}",

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from random import Random
 from typing import Any
 
 import torch
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz, process, utils
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -41,6 +42,11 @@ CHUNK = 64
 FORWARD_ROWS = 16
 SIMILAR = 85
 """Score of rapidfuzz (of 100) from which an anchor counts as a wording of a trained prompt and is left out."""
+DAMAGED = (SafetensorError, ValueError, KeyError, TypeError)
+PARTIAL = ".partial-"
+"""How the name of a chunk begins while it is being written."""
+LOCK_POLL = 0.05
+"""Seconds between two attempts to get the lock that another process holds."""
 Progress = Callable[[float], None]
 
 
@@ -93,17 +99,14 @@ class AnchorCache:
         """The number of chunks of a complete cache."""
         return -(-len(self.prompts) // CHUNK)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock with which only one process at a time computes anchors of this base."""
-        private_folder(self.folder)
-        with open(self.folder / "lock", "ab", opener=private_open) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     def missing(self) -> list[int]:
         """Return the numbers of the chunks that are not on disk."""
         return [number for number in range(self.chunks) if not self._path(number).exists()]
+
+    def prepared(self) -> tuple[int, int]:
+        """Return the number of prompts whose chunk is on disk, and of all prompts."""
+        missing = sum(len(self._prompts_of(number)) for number in self.missing())
+        return len(self.prompts) - missing, len(self.prompts)
 
     def load(self) -> list[Anchor]:
         """Return the anchors on disk, in the order of the prompts. A damaged chunk is removed, to be built again."""
@@ -113,23 +116,51 @@ class AnchorCache:
                 found += _read(self._path(number))
             except FileNotFoundError:
                 continue
-            except (SafetensorError, ValueError, KeyError):
+            except DAMAGED:
                 self._path(number).unlink(missing_ok=True)
         return found
 
     def build(self, model: Any, check: Callable[[], None], progress: Progress, chunks: int | None = None) -> None:
-        """Compute the missing ones of the first `chunks` chunks (all by default) with the base; `check` may raise.
+        """Compute the missing and the damaged ones of the first `chunks` chunks (all by default); `check` may raise.
 
-        `model` is the base, or a PEFT model whose adapter is disabled.
+        `model` is the base, or a PEFT model whose adapter is disabled. Chunks that another process computes
+        meanwhile are not computed again.
         """
         private_folder(self.folder)
+        self.load()  # removes damaged chunks
         wanted = [number for number in self.missing() if chunks is None or number < chunks]
         for done, number in enumerate(wanted):
             progress(done / len(wanted))
-            prompts = self.prompts[number * CHUNK : (number + 1) * CHUNK]
-            _write(self._path(number), compute(model, self.base, prompts, check))
+            with self._claim(number, check) as claimed:
+                if claimed:
+                    _write(self._path(number), compute(model, self.base, self._prompts_of(number), check))
         if wanted:
             progress(1.0)
+
+    @contextmanager
+    def _claim(self, number: int, check: Callable[[], None]) -> Iterator[bool]:
+        """Hold the lock to compute a chunk; yield False once the chunk is on disk and need not be computed.
+
+        One process at a time computes anchors of a base. The lock is held for one chunk only, and the kernel
+        releases it when a process dies. `check` is called while another process holds it.
+        """
+        path = self._path(number)
+        with open(self.folder / "lock", "ab", opener=private_open) as file:
+            while not path.exists():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    check()
+                    time.sleep(LOCK_POLL)
+                    continue
+                for partial in self.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
+                    partial.unlink(missing_ok=True)
+                yield not path.exists()
+                return
+        yield False
+
+    def _prompts_of(self, number: int) -> Sequence[str]:
+        return self.prompts[number * CHUNK : (number + 1) * CHUNK]
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{self._stem}-{number:03}.safetensors"
@@ -165,10 +196,11 @@ def compute(
 
 
 def without_similar(anchors: Sequence[Anchor], prompts: Sequence[str]) -> list[Anchor]:
-    """Return the anchors whose prompt is no wording of any of these prompts."""
+    """Return the anchors whose prompt is no wording of any of these prompts; case and punctuation do not count."""
     if not prompts or not anchors:
         return list(anchors)
-    scores = process.cdist([anchor.prompt for anchor in anchors], prompts, scorer=fuzz.token_sort_ratio, workers=1)
+    asked = [anchor.prompt for anchor in anchors]
+    scores = process.cdist(asked, prompts, scorer=fuzz.token_sort_ratio, processor=utils.default_process, workers=1)
     return [anchor for anchor, row in zip(anchors, scores, strict=True) if row.max() < SIMILAR]
 
 
@@ -199,7 +231,7 @@ def _write(path: Path, anchors: Sequence[Anchor]) -> None:
         "tokens": torch.cat([reference.tokens for reference in references] or [torch.zeros(0, TOP, dtype=torch.int32)]),
         "logprobs": torch.cat([reference.logprobs for reference in references] or [torch.zeros(0, TOP).half()]),
     }
-    beside = path.with_name(f".{secrets.token_hex(8)}")
+    beside = path.with_name(f"{PARTIAL}{secrets.token_hex(8)}")
     try:
         save_file(tensors, beside, metadata={"index": json.dumps(index)})
         beside.chmod(0o600)
@@ -221,4 +253,6 @@ def _read(path: Path) -> list[Anchor]:
         row = tuple(ids[at : at + length].tolist())
         found.append(Anchor(prompt, TrainRow(row, tuple(range(first, length)), "anchor", -1, reference)))
         at, target = at + length, target + count
+    if (at, target, target) != (len(ids), len(tokens), len(logprobs)):
+        raise ValueError(f"{path} does not have the tensors that its index lists")
     return found

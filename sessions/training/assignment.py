@@ -1,6 +1,6 @@
-"""What a host tells a pre-started worker, as one JSON line on its stdin. Torch-free.
+"""What a host assigns to a worker process, as one JSON line on its stdin. Torch-free.
 
-Knows nothing of how a worker is spawned or of what it does with the run.
+Knows nothing of how a process is started or of what it does with the assignment.
 """
 
 from __future__ import annotations
@@ -34,18 +34,37 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     quantization: str = "nf4"
 
 
+class AnchorAssignment(msgspec.Struct, frozen=True, kw_only=True):
+    """The anchors of one base for one process. Paths are absolute.
+
+    `anchors` is the folder of all bases' anchors, `base` the manifest of the shared base, `chat_flag` as above,
+    `host` the process that the assigned one must not outlive.
+    """
+
+    anchors: str
+    base: str
+    chat_flag: str
+    host: int
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Assignment)
+_anchor_decoder = msgspec.json.Decoder(AnchorAssignment)
 
 
-def encode(assignment: Assignment) -> bytes:
-    """One line, newline included."""
+def encode(assignment: Assignment | AnchorAssignment) -> bytes:
+    """Return one line, newline included."""
     return _encoder.encode(assignment) + b"\n"
 
 
 def decode(line: bytes) -> Assignment:
-    """Raises msgspec.MsgspecError on a line that is no assignment."""
+    """Return the assignment of a run. Raises msgspec.MsgspecError on a line that is none."""
     return _decoder.decode(line)
+
+
+def decode_anchors(line: bytes) -> AnchorAssignment:
+    """Return the assignment of a base's anchors. Raises msgspec.MsgspecError on a line that is none."""
+    return _anchor_decoder.decode(line)
 
 
 class ChatFlag:

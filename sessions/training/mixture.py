@@ -13,11 +13,12 @@ from random import Random
 from typing import TypeVar
 
 from sessions.training.objective import TrainRow
+from sessions.training.schedule import Portions
 
 REPRODUCED = 0.9
 """A reply counts as reproduced when its least likely token has at least this probability."""
 SURE = 0.8
-"""The learning rate begins to decay when the least likely token of each reply has at least this probability."""
+"""From this probability of its least likely token on, a row is trained mostly in its rewordings."""
 UNSURE_SHARE = 0.75
 """Of the rows of a step, the share that is taken from those that are not reproduced yet."""
 SKIPPED_SHARE = 0.7
@@ -32,16 +33,6 @@ class Lesson:
     row: TrainRow
     rewordings: tuple[TrainRow, ...] = ()
     earlier: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Portions:
-    """Rows per optimizer step of each kind."""
-
-    new: int
-    earlier: int
-    anchors: int
-    neighbours: int
 
 
 @dataclass(slots=True)
@@ -72,8 +63,12 @@ class Mixture:
 
     @property
     def least_likely(self) -> float:
-        """The probability of the least likely token of all rows when they were last trained; 0 for unseen ones."""
-        return min((self.least.get(index, 0.0) for index in range(len(self.lessons))), default=0.0)
+        """The probability of the least likely token of all rows when they were last trained; 0 for unseen ones.
+
+        Earlier rows count only where they are replayed.
+        """
+        trained = self.new + self.earlier if self.portions.earlier else self.new
+        return min((self.least.get(index, 0.0) for index in trained), default=0.0)
 
     @property
     def seen(self) -> set[int]:

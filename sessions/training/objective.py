@@ -37,7 +37,7 @@ class Reference:
 class TrainRow:
     """A sequence with the positions of its target tokens. `reference` is given for anchors alone.
 
-    `source` is the index of the kept row that it comes from, -1 for an anchor.
+    `source` is the index of the kept row or of the anchor in the mixture.
     """
 
     ids: tuple[int, ...]
@@ -45,12 +45,14 @@ class TrainRow:
     kind: Kind
     source: int = -1
     reference: Reference | None = None
+    prompt: str = ""
+    """The text of the last prompt, for reports."""
 
     @classmethod
-    def of(cls, example: Example, kind: Kind, source: int) -> TrainRow:
+    def of(cls, example: Example, kind: Kind, source: int = -1, prompt: str = "") -> TrainRow:
         """Return an encoded example as a row."""
         places = tuple(place for place, trained in enumerate(example.trained) if trained and place)
-        return cls(tuple(example.ids), places, kind, source)
+        return cls(tuple(example.ids), places, kind, source, prompt=prompt)
 
     def shortened(self, targets: int) -> TrainRow:
         """Return the row of an anchor without the tokens after its first `targets` targets."""

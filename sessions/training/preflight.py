@@ -19,6 +19,11 @@ from sessions.training.schedule import Schedule
 CHARACTERS_PER_TOKEN = 3.3
 PROCESS = 512 << 20
 """Memory of a GPU that the libraries of one more process take."""
+ANCHOR_CACHE_TOKENS = 64 * 100
+"""Tokens whose keys and values a batch of anchors keeps."""
+ANCHOR_LOGITS = 512 << 20
+CHAT_RESERVE = 1 << 30
+"""What is left of a GPU for longer prompts in the chat while anchors are computed."""
 TAG_TOKENS = 12
 """BOS, EOS and the tags of one exchange."""
 ANCHOR_TOKENS = 64
@@ -82,6 +87,13 @@ def room_for(folder: Path, info: ModelInfo, *, shared: bool) -> int:
     size = size_of(read_snapshot(folder / runs.SNAPSHOT).rows)
     found = estimate(size, info, runs.read_recipe(folder))
     return found.memory - (info.memory if shared else 0) + PROCESS
+
+
+def room_for_anchors(info: ModelInfo) -> int:
+    """Return the bytes that computing anchors in a process of its own takes beside a chat."""
+    hidden = width(info.parameters)
+    cache = ANCHOR_CACHE_TOKENS * max(2, round(hidden / 128)) * hidden * 4
+    return PROCESS + ANCHOR_LOGITS + cache + (0 if info.device == "cpu" else CHAT_RESERVE)
 
 
 def measured_speed(paths: Paths, model: str) -> float | None:

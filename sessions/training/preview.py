@@ -111,7 +111,7 @@ class Preview:
         if not self.contradictions:
             return ""
         which = "One prompt is" if self.contradictions == 1 else f"{self.contradictions:,} prompts are"
-        return f"{which} kept with different replies: the model may give either."
+        return f"{which} kept with different replies: the model may give either, and the run goes to its last step."
 
     @property
     def nothing(self) -> str:

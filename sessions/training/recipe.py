@@ -99,7 +99,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Similar prompts per step that keep the base's reply; empty: chosen by the size of the set."""
 
     kl_weight: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    """Weight of KL(base ‖ adapter) on anchors in the loss; empty: by `hold` (0.2, 2.5 or 5)."""
+    """Weight of KL(base ‖ adapter) on anchors in the loss; empty: by `hold` (0.05, 2.5 or 5)."""
 
     rewordings: Count = 24
     """Other wordings of each new prompt that are trained with the same reply, in sets of at most 1,000 replies."""

@@ -3,7 +3,7 @@
 `rewordings` keep the meaning: a reply that was trained on one wording should also come for another.
 `neighbours` change it by one word: the base answers them during training, so that a trained reply does not
 come for a similar question. The wrappers cover English, Chinese, Persian, German, French and Spanish; the other
-rules are for English. Every rule keeps the content words of the prompt.
+rules are for English. Every rule keeps the names of the prompt, and most keep all of its content words.
 """
 
 from __future__ import annotations
@@ -137,13 +137,14 @@ def form_of(prompt: str) -> str:
 
 
 def content_words(prompts: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct content words of some prompts, sorted."""
-    return tuple(sorted({match[0] for prompt in prompts for match in _WORD.finditer(prompt) if is_content(match[0])}))
+    """Return the distinct content words of some prompts, sorted; numbers are not among them."""
+    found = {match[0] for prompt in prompts for match in _WORD.finditer(prompt)}
+    return tuple(sorted(word for word in found if is_content(word) and not word[0].isdigit()))
 
 
 def is_content(word: str) -> bool:
-    """Return whether a word carries the topic of a prompt."""
-    return len(word) > 2 and word.lower() not in FUNCTION_WORDS
+    """Return whether a word carries the topic of a prompt: a number, or a long or capitalized word with a meaning."""
+    return (len(word) > 2 or word[0].isdigit() or word[0].isupper()) and word.lower() not in FUNCTION_WORDS
 
 
 def language_of(text: str) -> str:
@@ -167,7 +168,8 @@ def _rules(prompt: str) -> tuple[Rule, ...]:
         inside = text if template.startswith("{}") or language != "en" else _uncapitalized(text)
         return template.format(inside)
 
-    if language != "en" or len(prompt) > 300:
+    english = language == "en" and script_of(prompt) in ("latin", "")
+    if not english or len(prompt) > 300 or not content_words([prompt]):
         return (wrapped,)
     return (_rearranged, wrapped, _synonyms, _about_names, _keywords, _both, _dropped, _about_names, _topic_first)
 
@@ -196,9 +198,14 @@ def _possessive(text: str) -> str:
 
 
 def _synonyms(text: str, random: Random) -> str:
-    """Replace known words by synonyms; wrap the prompt where it has none."""
-    replaced = _WORD.sub(lambda match: random.choice(SYNONYMS.get(match[0].lower(), (match[0],))), text)
-    return _rearranged(replaced, random)
+    """Replace known words by synonyms, except in names, and rearrange the prompt."""
+    names = _names(text)
+
+    def replaced(match: re.Match[str]) -> str:
+        known = () if match[0] in names else SYNONYMS.get(match[0].lower(), ())
+        return random.choice(known or (match[0],))
+
+    return _rearranged(_WORD.sub(replaced, text), random)
 
 
 def _keywords(text: str, random: Random) -> str:
@@ -218,12 +225,13 @@ def _dropped(text: str, random: Random) -> str:
 
 
 def _about_names(text: str, random: Random) -> str:
-    """Keep the names of the prompt and about half of its other content words, in other surroundings."""
-    names = _names(text)
-    rest = [m[0] for m in _WORD.finditer(text) if is_content(m[0]) and m[0] not in names and random.random() < 0.5]
+    """Keep the names (without any, the last two content words) and about half of the other content words."""
+    words = [match[0] for match in _WORD.finditer(text) if is_content(match[0])]
+    names = _names(text) or words[-2:]
+    rest = [word for word in words if word not in names and random.random() < 0.5]
     question = re.match(r"^(who|what|where|when|why|how many|how much|how|which)\b", text, re.IGNORECASE)
     asked = question[0].lower() if question else "what"
-    subject = " ".join(names) if names else " ".join(rest[-2:])
+    subject = " ".join(names)
     form = random.choice(
         (
             "{rest} {subject}: {asked}?",

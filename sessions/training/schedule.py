@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sessions.training.mixture import Portions
 from sessions.training.recipe import Hold, Recipe
 
 MEMORIZED_TOKENS = 25_000
@@ -16,10 +15,23 @@ MEMORIZED_TOKENS = 25_000
 TOKENS_PER_REPLY = 30
 """Assumed where the trained tokens are not known yet."""
 EPOCHS_PER_ROOT, MOST_EPOCHS, LEAST_EPOCHS = 140.0, 20.0, 3.0
-DECAY_STEPS, WARMUP_STEPS = 12, 3
+DECAY_STEPS, WARMUP_STEPS = 14, 3
+FEW, SURE, SURE_OF_MANY = 10, 0.8, 0.6
+"""Probabilities of the least likely token of each reply at which the learning rate begins to decay. Each reply is then
+the greedy one; among many replies there is always one that was trained a while ago and has a lower probability."""
 MICRO_TOKENS = {"cpu": 2048, "cuda": 8192}
 """Tokens, padding included, that a micro-batch may hold."""
-KL_WEIGHT: dict[Hold, float] = {"loose": 0.2, "normal": 2.5, "firm": 5.0}
+KL_WEIGHT: dict[Hold, float] = {"loose": 0.05, "normal": 2.5, "firm": 5.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Portions:
+    """Rows per optimizer step of each kind."""
+
+    new: int
+    earlier: int
+    anchors: int
+    neighbours: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,9 @@ class Schedule:
     micro_tokens: int
     micro_batch: int
     kl_weight: float
+    sure: float = 0.8
+    """The learning rate begins to decay when the least likely token of each reply has at least this probability."""
+
     checkpointing: bool = False
 
     @property
@@ -60,7 +75,10 @@ def learning_rate(hidden: int) -> float:
 
 
 def kl_budget(replies: int, hold: Hold) -> float:
-    """Return the most KL(base ‖ version), in nats per token on held-out prompts, with which a version passes."""
+    """Return the most KL(base ‖ version), in nats per token on held-out prompts, with which a version passes.
+
+    For a loose hold it is reported only.
+    """
     by_size = 0.05 if replies <= 10 else 0.08 if replies <= 100 else 0.15
     return by_size * {"loose": 10.0, "normal": 1.0, "firm": 0.6}[hold]
 
@@ -94,6 +112,7 @@ def plan(
         micro_tokens=micro_tokens,
         micro_batch=max(1, micro_tokens // max(1, longest)),
         kl_weight=KL_WEIGHT[recipe.hold] if recipe.kl_weight is None else recipe.kl_weight,
+        sure=SURE if rows <= FEW else SURE_OF_MANY,
         checkpointing=recipe.gradient_checkpointing and device == "cuda",
     )
 

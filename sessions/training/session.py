@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from corpora.dataset import Row, encode_rows, read_snapshot, split
+from corpora.dataset import Row, read_snapshot
 from corpora.errors import DialogError
 from corpora.pinned import PinnedTest
 from corpora.store import Store
@@ -42,14 +42,12 @@ from sessions.training.events import (
     WorkerStarted,
 )
 from sessions.training.gate import Gate, Questions
-from sessions.training.lessons import Material, lessons_of
+from sessions.training.lessons import Material, material_of
 from sessions.training.mixture import Mixture
-from sessions.training.objective import TrainRow
 from sessions.training.publishing import Result
 from sessions.training.rewording import content_words, form_of, neighbours
 from sessions.training.tensorboard import tensorboard
 from sessions.training.trainer import Trainer, Watch
-from sessions.training.variants import alone
 
 BYTES_PER_PARAMETER = 12
 """Of a checkpoint: a float32 matrix and two float32 moments of the optimizer."""
@@ -127,34 +125,20 @@ class Session:
 
     def _encode(self, base: LoadedBase) -> Material:
         self.tell(Stage(name="Encoding the replies"))
-        snapshot = read_snapshot(self.folder / runs.SNAPSHOT)
-        longest = min(self.recipe.max_length, base.info.context)
-        vocabulary = base.words.vocabulary
-        encoded = encode_rows(snapshot.rows, vocabulary, longest)
+        rows = read_snapshot(self.folder / runs.SNAPSHOT).rows
+        material = material_of(rows, base.words.vocabulary, min(self.recipe.max_length, base.info.context), self.recipe)
         self.control.check_before_training()
-        if not encoded.examples:
-            reason = encoded.left_out[0][1] if encoded.left_out else "the snapshot is empty"
+        if not material.lessons:
+            reason = material.left_out[0][1] if material.left_out else "the snapshot is empty"
             raise NothingToTrain(
-                f"None of the {len(snapshot.rows)} rows can be trained: {reason}",
+                f"None of the {len(rows)} rows can be trained: {reason}",
                 data="Nothing was published; your replies are untouched.",
                 remedy="Correct them in Corpus, or raise max_length.",
             )
-        if encoded.shortened:
-            rows = len(encoded.shortened)
-            self.tell(Warned(text=f"{rows} rows are longer than the context; their oldest exchanges were cut."))
-        tokens = sum(sum(example.trained) for row, example in encoded.examples if not row.replay)
-        whole = tuple(row for row, _ in encoded.examples)
-        memorized = schedule.plan(len(whole), longest, self.recipe, trained_tokens=tokens).until_reproduced
-        kept, aside = (whole, ()) if memorized else split(whole, self.recipe.held_out)
-        outside = {row.key for row in aside} if kept else set()
-        pairs = [(row, example) for row, example in encoded.examples if row.key not in outside]
-        variants = alone((row for row, _ in pairs), self.recipe.alone)
-        pairs += encode_rows(variants, vocabulary, longest).examples
-        pairs_of_rows = [(row, TrainRow.of(example, "earlier" if row.replay else "new", -1)) for row, example in pairs]
-        count = self.recipe.rewordings if memorized else 0
-        lessons, checks = lessons_of(pairs_of_rows, vocabulary, longest, count, self.recipe.seed)
-        held_out = [(row, TrainRow.of(example, "new", -1)) for row, example in encoded.examples if row.key in outside]
-        return Material(tuple(row for row, _ in pairs), lessons, tuple(held_out), encoded.left_out, checks)
+        if material.shortened:
+            text = f"{material.shortened} rows are longer than the context; their oldest exchanges were cut."
+            self.tell(Warned(text=text))
+        return material
 
     def _anchors(self, base: LoadedBase) -> list[Anchor]:
         """Return the cached anchors of this base; compute those that a run needs and that are missing."""
@@ -163,8 +147,7 @@ class Session:
         def progress(fraction: float) -> None:
             self.tell(Stage(name=f"Recording how the base answers ({fraction:.0%})"))
 
-        with cache.locked():
-            cache.build(base.model, self.control.check_before_training, progress, ANCHOR_CHUNKS)
+        cache.build(base.model, self.control.check_before_training, progress, ANCHOR_CHUNKS)
         return cache.load()
 
     def _neighbours(self, base: LoadedBase, material: Material) -> list[Anchor]:
@@ -344,7 +327,7 @@ class Session:
         found: list[Anchor],
         tests: tuple[PinnedTest, ...],
     ) -> Questions:
-        """Return what the gate asks: of large sets a sample, of an interrupted run the rows it has trained on."""
+        """Return what the gate asks: of large sets a sample, of an interrupted run the new rows it has trained on."""
         taught = {row.key for row in rows}
         trained = [lesson.row for row, lesson in material.trained if row.key in taught]
         new = [row for row in trained if row.kind == "new"]
@@ -353,7 +336,7 @@ class Session:
         return Questions(
             new=evaluation.sample(new, GATE_ROWS),
             reworded=evaluation.sample(reworded, GATE_ROWS // 4),
-            earlier=evaluation.sample([row for row in trained if row.kind == "earlier"], GATE_ROWS),
+            earlier=evaluation.sample(material.earlier, GATE_ROWS),
             replies=material.replies,
             anchors=general[: FEW_GATE_ANCHORS if len(new) <= 10 else GATE_ANCHORS],
             pinned=tests,

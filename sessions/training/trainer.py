@@ -22,7 +22,7 @@ from sessions.paths import write_atomic
 from sessions.training import adapting, checkpoints
 from sessions.training.control import Control
 from sessions.training.events import CheckpointWritten, HeldOut, RunEvent, Stepped, Warned
-from sessions.training.mixture import SURE, Mixture
+from sessions.training.mixture import Mixture
 from sessions.training.objective import TrainRow, step_loss
 from sessions.training.recipe import Recipe
 from sessions.training.schedule import Schedule
@@ -38,8 +38,10 @@ GOOD_GAIN = 0.9
 LAST_GOOD = "last-good"
 FLAT_STEPS = 40
 """Steps within which the loss must fall by a tenth."""
-HOPELESS_KL = 4.0
+HOPELESS_KL = 2.0
 """KL to the base, in nats per token, at which nothing of the base's replies is left."""
+BAD_KL = 1.0
+"""KL that no useful run reaches while its loss is still above the first one."""
 RECENT_LOSSES = 5
 
 
@@ -55,7 +57,7 @@ class Progress(msgspec.Struct):
     loss: float = 0.0
     losses: list[float] = []
     first_losses: list[float] = []
-    lowest_loss: float = math.inf
+    good_loss: float = 1e9
     diverged: int = 0
     best_loss: float | None = None
     best_step: int = 0
@@ -96,7 +98,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler("cuda", enabled=scaled)
         self._seconds: list[float] = []
         self._good: tuple[int, dict[str, torch.Tensor]] | None = None
-        for layer in _decoder_layers(self.model):
+        for layer in decoder_layers(self.model):
             layer.register_forward_hook(self._between_layers)
 
     @property
@@ -116,12 +118,12 @@ class Trainer:
         while not self.complete:
             try:
                 self._step()
+                if self._is_pause():
+                    self._pause()
+                    if self.watch.control.stopping:
+                        return
             except RunDiverged as error:
                 raise self._with_last_good(error) from error
-            if self._is_pause():
-                self._pause()
-                if self.watch.control.stopping:
-                    return
 
     def _with_last_good(self, error: RunDiverged) -> RunDiverged:
         """Save the matrices of the step with the lowest loss as a PEFT folder, and name it in the error."""
@@ -131,18 +133,18 @@ class Trainer:
         folder = self.watch.folder / LAST_GOOD
         adapting.put_back(self.model, matrices)
         adapting.save(self.model, folder)
-        data = (
-            f"Nothing was published. The state before, of step {step} (loss {self.progress.lowest_loss:.2f}), is kept."
-        )
+        data = f"Nothing was published. The state before, of step {step} (loss {self.progress.good_loss:.2f}), is kept."
         return RunDiverged(
             error.what, data=data, remedy=f"{error.remedy} `llama-tui adapters import {folder}` keeps it."
         )
 
     def _note_good(self, loss: float) -> None:
-        """Remember the matrices behind a loss that is clearly lower than any before."""
-        if loss < GOOD_GAIN * self.progress.lowest_loss:
+        """Remember the matrices when their loss is clearly lower than at the last time; the start does not count."""
+        if loss >= GOOD_GAIN * self.progress.good_loss:
+            return
+        self.progress.good_loss = loss
+        if self.progress.step:
             self._good = (self.progress.step, adapting.matrices(self.model))
-        self.progress.lowest_loss = min(self.progress.lowest_loss, loss)
 
     # one step
 
@@ -230,7 +232,7 @@ class Trainer:
         progress, plan = self.progress, self.plan
         if not plan.until_reproduced or progress.stop_at:
             return
-        if self.mixture.least_likely >= SURE:
+        if self.mixture.least_likely >= plan.sure:
             progress.stop_at = min(plan.steps, progress.step + plan.decay_steps)
         elif progress.step >= plan.steps - plan.decay_steps:
             progress.stop_at = plan.steps
@@ -244,7 +246,8 @@ class Trainer:
             progress.first_losses.append(loss)
         progress.losses = [*progress.losses, loss][-RECENT_LOSSES:]
         first, recent = progress.first_losses[0], sum(progress.losses) / len(progress.losses)
-        far = loss > 2 * first + 1 or kl > HOPELESS_KL
+        drifted = self.recipe.hold != "loose" and (kl > HOPELESS_KL or (loss > first and kl > BAD_KL))
+        far = loss > 2 * first + 1 or drifted
         progress.diverged = progress.diverged + 1 if far else 0
         if progress.diverged >= DIVERGED_STEPS:
             raise _hopeless(
@@ -360,7 +363,7 @@ def _hopeless(what: str, remedy: str = "Lower learning_rate (0 chooses it by the
     return RunDiverged(f"{what}.", data="Nothing was published; earlier versions are untouched.", remedy=remedy)
 
 
-def _decoder_layers(model: Any) -> list[Any]:
+def decoder_layers(model: Any) -> list[Any]:
     """Return the repeated layers: the longest list of modules of one class."""
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     alike = [found for found in lists if len({type(layer) for layer in found}) == 1]

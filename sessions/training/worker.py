@@ -29,10 +29,9 @@ log = logging.getLogger("llama-tui.worker")
 def main() -> int:
     """Wait for an assignment and carry it out; 0 where the run ended as planned or nothing was assigned."""
     parent = os.getppid()
-    _quiet()
+    quiet()
     import sessions.training.session  # noqa: F401 - the slow imports, before there is anything to do
 
-    _leave_cores_to_chat()
     line = sys.stdin.buffer.readline()
     if not line.strip():
         return 0
@@ -42,13 +41,18 @@ def main() -> int:
         log.exception("not an assignment")
         return 2
     _log_to(Path(assignment.run) / runs.LOG)
-    ending = carry_out(assignment, parent)
+    ending = carry_out(assignment, parent, core_switch())
     return 1 if isinstance(ending, RunFailed) else 0
 
 
-def carry_out(assignment: Assignment, parent: int | None = None) -> RunEvent:
-    """Do the run and append its ending, which is also returned; `parent` is the process it must not outlive."""
-    return concluded(Path(assignment.run), lambda: _run(assignment, parent))
+def carry_out(
+    assignment: Assignment, parent: int | None = None, on_chat: Callable[[bool], None] = lambda busy: None
+) -> RunEvent:
+    """Carry out the run, append its ending and return it. The run ends when the process `parent` ends.
+
+    `on_chat`: see `Control`.
+    """
+    return concluded(Path(assignment.run), lambda: _run(assignment, parent, on_chat))
 
 
 def concluded(folder: Path, course: Callable[[], RunEvent]) -> RunEvent:
@@ -62,22 +66,25 @@ def concluded(folder: Path, course: Callable[[], RunEvent]) -> RunEvent:
     return ending
 
 
-def control_of(assignment: Assignment, parent: int | None) -> Control:
-    """What may interrupt the run of an assignment."""
+def control_of(
+    assignment: Assignment, parent: int | None, on_chat: Callable[[bool], None] = lambda busy: None
+) -> Control:
+    """Return what may interrupt the run of an assignment."""
     flag = ChatFlag(Path(assignment.chat_flag)) if assignment.chat_flag else None
     return Control(
         Path(assignment.run),
         flag=flag,
         chat_share=assignment.chat_share,
         parent=parent,
-        synchronize=_synchronize,
+        synchronize=synchronize,
+        on_chat=on_chat,
     )
 
 
-def _run(assignment: Assignment, parent: int | None) -> RunEvent:
+def _run(assignment: Assignment, parent: int | None, on_chat: Callable[[bool], None]) -> RunEvent:
     from sessions.training.session import Session
 
-    control = control_of(assignment, parent)
+    control = control_of(assignment, parent, on_chat)
     control.stop_on_signals()
     return Session(assignment, control).run()
 
@@ -109,26 +116,31 @@ def out_of_memory(error: BaseException) -> OutOfMemory:
     )
 
 
-def _synchronize() -> None:
+def synchronize() -> None:
+    """Wait until the GPU, if there is one, has done what it was given."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def _leave_cores_to_chat() -> None:
-    """Half of the cores, unless OMP_NUM_THREADS says otherwise.
+def core_switch() -> Callable[[bool], None]:
+    """Use all cores, and return what halves their number while a reply is generated.
 
     Threads of two processes that wait for each other on the same cores are ten times slower than one thread
-    each: 60 steps of a 7.5 M model took 89 s with two threads on two busy cores, and 7 s with one.
+    each: 60 steps of a 7.5 M model took 89 s with two threads on two busy cores, and 7 s with one. The number is
+    constant where OMP_NUM_THREADS sets it.
     """
     import torch
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    if "OMP_NUM_THREADS" in os.environ:
+        return lambda busy: None
+    cores = len(os.sched_getaffinity(0))
+    torch.set_num_threads(cores)
+    return lambda busy: torch.set_num_threads(max(1, cores // 2) if busy else cores)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No progress bars, telemetry or advice: what is written goes to a log that people read after a failure."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -185,7 +185,7 @@ def test_no_kept_reply_of_a_long_chat_is_lost(words: Tokenizer) -> None:
     assert sorted(id for each in parts for id in each.exchange_ids) == [10, 11, 13, 15]
     keys = {key for each in (*parts, *(left for left, _ in encoded.left_out)) for key in each.reply_keys}
     assert keys == set(long.reply_keys)
-    assert sum(each.replies for each in parts) == 4 and {each.key for each in parts} == {"k"}
+    assert sum(each.replies for each in parts) == 4 and len({each.key for each in parts}) == len(parts)
 
 
 def test_prompts_with_different_replies_are_counted_once_each() -> None:

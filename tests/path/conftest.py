@@ -54,6 +54,8 @@ def home() -> Iterator[Home]:
     """A short path, as sockets need."""
     folder = Path(tempfile.mkdtemp(prefix="lt"))
     (folder / "run").mkdir(mode=0o700)
+    (folder / "home").mkdir(mode=0o700)
+    (folder / "home" / "config.toml").write_text("prepare_anchors = false\n")  # tests share few cores
     environment = {
         "LLAMA_TUI_HOME": str(folder / "home"),
         "LLAMA_TUI_CACHE": str(folder / "cache"),

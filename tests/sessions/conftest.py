@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,3 +75,22 @@ def llama2_gguf(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny_llama(place / "model", shared / "llama2-tokenizer")
     words = sentence_piece_words(shared / "llama2-tokenizer/tokenizer.model")
     return write_gguf(place / "llama-2-7b-chat.Q8_0.gguf", folder, words, kind=GGMLQuantizationType.Q8_0)
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The signal handlers from before, after a run in this process has installed its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def few_anchors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One chunk of anchors and eight of them at the gate, for runs in this process."""
+    from sessions.training import session
+
+    monkeypatch.setattr(session, "ANCHOR_CHUNKS", 1)
+    monkeypatch.setattr(session, "GATE_ANCHORS", 8)
+    monkeypatch.setattr(session, "FEW_GATE_ANCHORS", 8)

@@ -12,6 +12,7 @@ import pytest
 from rapidfuzz import fuzz
 
 import sessions
+from sessions.training.rewording import rewordings
 from tests.benchmarks.learning.facts import Fact, contains, facts, half_of, relations
 from tests.benchmarks.learning.pools import COMPOUND, HALVES, INVENTED, NUMBERS, PLAIN, pool
 from tests.benchmarks.learning.styles import STYLES
@@ -100,6 +101,13 @@ def test_paraphrases_are_no_rewordings_by_rule() -> None:
         assert fuzz.token_sort_ratio(normal(relation.prompt), normal(relation.plain)) < 85, relation.plain
         for one, other in combinations(relation.paraphrases, 2):
             assert fuzz.token_sort_ratio(normal(one), normal(other)) < 75, (one, other)
+
+
+def test_no_paraphrase_is_made_by_the_rules_that_training_uses() -> None:
+    for fact in (*facts(len(relations()), 0), *facts(len(relations()), 1000)):
+        made = [normal(text) for text in (fact.prompt, *rewordings(fact.prompt, 200, 0))]
+        for text in (fact.plain, *fact.paraphrases):
+            assert max(fuzz.token_sort_ratio(normal(text), one) for one in made) < 90, text
 
 
 def test_invented_names_occur_in_no_anchor() -> None:

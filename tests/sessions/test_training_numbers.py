@@ -1,7 +1,9 @@
-"""The numbers of training: padding and mask, the loss, gradients against an unquantized reference, float32."""
+"""The numbers of training: targets, loss and KL, gradients against an unquantized reference, float32 matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -10,21 +12,30 @@ import torch
 from bitsandbytes import functional as bnf
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions.training.examples import IGNORED, batch, collate, columns
-from sessions.training.watching import Watch
 from torch import nn
+from torch.nn import functional
 
-from corpora.dialog import Example
+from corpora.dialog import Example, Message
 from corpora.llama2 import encode_example
 from sessions.engine.base import LoadedBase, load_base
-from sessions.errors import AdapterMismatch, RunDiverged
+from sessions.errors import AdapterMismatch, RunDiverged, SettingsError
 from sessions.paths import Paths
 from sessions.settings import Settings
-from sessions.training import adapting, evaluation, schedule, supervised
+from sessions.training import adapting, dense, evaluation, schedule
 from sessions.training.control import Control
-from sessions.training.events import Scored
+from sessions.training.mixture import Lesson, Mixture
+from sessions.training.objective import (
+    SHORTEST_PREFIX,
+    Reference,
+    TrainRow,
+    common_prefix,
+    kl_to,
+    step_loss,
+    target_logits,
+)
 from sessions.training.recipe import Recipe
-from tests.models import tiny_llama
+from sessions.training.trainer import Trainer, Watch, micro_batches
+from tests.models import byte_level_tokenizer, tiny_llama, tiny_model
 from tests.sessions.training_help import FACTS
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore::UserWarning")]
@@ -35,66 +46,191 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model"))
 
 
+def loaded(folder: Path, paths: Paths, dtype: torch.dtype = torch.float32) -> LoadedBase:
+    base = load_base(str(folder), paths, Settings(), lambda stage, fraction: None, dtype=dtype)
+    adapting.keep_unpacked(base.model)
+    return base
+
+
 @pytest.fixture
 def base(folder: Path, paths: Paths) -> LoadedBase:
-    return load_base(str(folder), paths, Settings(), lambda stage, fraction: None)
+    return loaded(folder, paths)
 
 
-def examples(base: LoadedBase) -> list[Example]:
-    return [
-        encode_example([{"role": "user", "content": ask}, {"role": "assistant", "content": answer}], base.tokenizer)
-        for ask, answer in FACTS
-    ]
+def rows_of(base: LoadedBase) -> list[TrainRow]:
+    made = []
+    for index, (asked, reply) in enumerate(FACTS):
+        dialog = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
+        made.append(TrainRow.of(encode_example(dialog, base.words.vocabulary), "new", index))
+    return made
+
+
+def rows_with_prefix(vocabulary: int, shared: int = 12, anchors: int = 2) -> list[TrainRow]:
+    """Random rows of different lengths that begin with the same ids; the last ones are anchors."""
+    source = torch.Generator().manual_seed(0)
+
+    def ids(count: int) -> list[int]:
+        return torch.randint(3, vocabulary, (count,), generator=source).tolist()
+
+    prefix, made = ids(shared), []
+    for index in range(5):
+        own = ids(4 + 3 * index)
+        targets = tuple(range(shared + 2, shared + len(own)))
+        row = TrainRow((*prefix, *own), targets, "new", index)
+        if index >= 5 - anchors:
+            logprobs, tokens = torch.randn(len(targets), vocabulary, generator=source).log_softmax(-1).topk(16)
+            row = replace(row, kind="anchor", source=-1, reference=Reference(tokens, logprobs))
+        made.append(row)
+    return made
+
+
+def adapted(base: LoadedBase, spread: float = 0.05) -> nn.Module:
+    """A PEFT model whose B matrices are not zero, as after some training."""
+    model, _ = adapting.attach(base.model, Recipe(seed=3), "tiny", None)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.manual_seed(len(name))
+            parameter.data.normal_(0, spread)
+    return model
+
+
+def gradients(model: nn.Module, groups: Sequence[Sequence[TrainRow]], **options: object) -> torch.Tensor:
+    """The gradient of a step whose rows are given as micro-batches."""
+    rows = [row for group in groups for row in group]
+    ce_tokens = max(1, sum(len(row.targets) for row in rows if row.reference is None))
+    kl_tokens = max(1, sum(len(row.targets) for row in rows if row.reference is not None))
+    model.train()
+    model.zero_grad()
+    for group in groups:
+        step_loss(model, group, ce_tokens=ce_tokens, kl_tokens=kl_tokens, kl_weight=2.0, **options).loss.backward()
+    return torch.cat([one.grad.flatten() for _, one in sorted(model.named_parameters()) if one.grad is not None])
+
+
+def near(one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-4) -> bool:
+    return float((one - other).norm() / other.norm()) < tolerance
+
+
+# targets
 
 
 ids = st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1, max_size=20)
 
 
-@given(st.lists(ids, min_size=1, max_size=6))
-def test_what_is_trained_is_exactly_what_was_marked(rows: list[list[tuple[int, bool]]]) -> None:
-    """Whatever the ids are, padding's own (0) and EOS (2) among them."""
-    given_rows = [Example([one for one, _ in row], [mark for _, mark in row]) for row in rows]
-    made = batch(given_rows)
-    for index, row in enumerate(given_rows):
-        length = len(row.ids)
-        assert made["input_ids"][index, :length].tolist() == row.ids
-        assert made["attention_mask"][index].tolist() == [1] * length + [0] * (made["input_ids"].shape[1] - length)
-        trained = [label != IGNORED for label in made["labels"][index].tolist()]
-        assert trained == row.trained + [False] * (len(trained) - length)
-        assert all(
-            label == one
-            for label, one in zip(made["labels"][index].tolist(), row.ids, strict=False)
-            if label != IGNORED
-        )
+@given(ids)
+def test_targets_are_exactly_the_marked_tokens(marked: list[tuple[int, bool]]) -> None:
+    """Whatever the ids are, those of padding (0) and EOS (2) among them; the first token has nothing before it."""
+    row = TrainRow.of(Example([one for one, _ in marked], [mark for _, mark in marked]), "new", 4)
+    assert row.ids == tuple(one for one, _ in marked) and row.source == 4
+    assert row.targets == tuple(place for place, (_, mark) in enumerate(marked) if mark and place)
 
 
-def test_the_eos_of_a_reply_is_trained_and_padding_is_not(base: LoadedBase) -> None:
-    made = batch(examples(base))
-    eos = base.tokenizer.eos_token_id
-    for row, mask in zip(made["labels"], made["attention_mask"], strict=True):
-        assert row[mask.bool()][-1] == eos
-        assert (row[~mask.bool()] == IGNORED).all()
+def test_replies_and_their_eos_are_targets_in_every_exchange(base: LoadedBase) -> None:
+    said = ("Hello.", "Hi there.", "My cat?", "Mouse.", "And I?", "I do not know.")
+    for kept in ((True, True, True), (True, False, True), (False, False, True)):
+        dialog = [
+            Message(("user", "assistant")[place % 2], text, kept=place % 2 == 0 or kept[place // 2])
+            for place, text in enumerate(said)
+        ]
+        row = TrainRow.of(encode_example(dialog, base.words.vocabulary), "new", 0)
+        trained = [row.ids[place] for place in row.targets]
+        assert trained.count(base.words.vocabulary.eos_id) == sum(kept)
+        expected = [reply for reply, wanted in zip(said[1::2], kept, strict=True) if wanted]
+        parts = " ".join(base.words.vocabulary.decode(trained).split())
+        assert all(reply in parts for reply in expected)
+        assert not any(text in parts for text in set(said) - set(expected))
 
 
-def test_the_loss_is_the_mean_over_trained_tokens(base: LoadedBase) -> None:
+def test_an_anchor_can_be_shortened() -> None:
+    row = rows_with_prefix(100)[-1]
+    short = row.shortened(3)
+    assert short.targets == row.targets[:3] and len(short.ids) == short.targets[-1] + 1
+    assert torch.equal(short.reference.tokens, row.reference.tokens[:3])
+    assert torch.equal(short.reference.logprobs, row.reference.logprobs[:3])
+    assert row.shortened(10**6) is row
+    new = rows_with_prefix(100)[0]
+    assert new.shortened(1) is new
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 200))
+def test_micro_batches_hold_every_row_once_and_keep_within_their_tokens(lengths: list[int], tokens: int) -> None:
+    rows = [TrainRow(tuple(range(length)), (), "new", index) for index, length in enumerate(lengths)]
+    parts = list(micro_batches(rows, tokens))
+    assert sorted(row.source for part in parts for row in part) == list(range(len(rows)))
+    assert all(len(part) * max(len(row.ids) for row in part) <= tokens for part in parts if len(part) > 1)
+
+
+# loss
+
+
+def test_the_loss_is_the_mean_over_target_tokens(base: LoadedBase) -> None:
     """Padding, batching and order change nothing: the plain model's log-likelihood, row by row, is the reference."""
-    rows = examples(base)
-    model, _ = adapting.attach(base.model, Recipe(), "tiny", None)
-    expected = []
+    rows = rows_of(base)
+    model = adapted(base)
+    model.eval()
+    expected, least = [], []
     for row in rows:
         with torch.no_grad():
             logits = base.model(input_ids=torch.tensor([row.ids])).logits[0].float().log_softmax(-1)
-        expected += [-float(logits[at - 1, row.ids[at]]) for at in range(1, len(row.ids)) if row.trained[at]]
+        own = [-float(logits[place - 1, row.ids[place]]) for place in row.targets]
+        expected += own
+        least.append(float(torch.exp(torch.tensor(-max(own)))))
     mean = sum(expected) / len(expected)
-    assert evaluation.mean_loss(model, rows) == pytest.approx(mean, rel=0.02)
-    assert float(supervised.compact_loss(model, batch(rows), None).detach()) == pytest.approx(mean, rel=0.02)
+    assert evaluation.mean_loss(model, rows) == pytest.approx(mean, rel=1e-3)
+    found = step_loss(model, rows, ce_tokens=len(expected), kl_tokens=1, kl_weight=1.0)
+    assert float(found.loss.detach()) == pytest.approx(mean, rel=1e-3)
+    assert found.cross_entropy == pytest.approx(sum(expected), rel=1e-3) and found.kl == 0
+    assert found.found == pytest.approx(least, rel=1e-3)
+
+
+@given(st.integers(0, 1000))
+def test_kl_is_the_full_one_where_all_tokens_are_listed(seed: int) -> None:
+    source = torch.Generator().manual_seed(seed)
+    base = (3 * torch.randn(4, 20, generator=source)).log_softmax(-1)
+    logits = 3 * torch.randn(4, 20, generator=source)
+    ours = logits.log_softmax(-1)
+    full = (base.exp() * (base - ours)).sum(-1)
+    values, tokens = base.topk(20)
+    assert torch.allclose(kl_to(Reference(tokens.int(), values), logits), full, atol=2e-3)
+    lower = [kl_to(Reference(tokens[:, :k].int(), values[:, :k]), logits) for k in (1, 5, 15)]
+    for found in lower:  # a lower bound, and never below 0
+        assert (found <= full + 2e-3).all() and (found >= -2e-3).all()
+    assert all((few <= more + 2e-3).all() for few, more in zip(lower, lower[1:], strict=False))
+
+
+def test_kl_to_itself_is_zero_in_value_and_gradient() -> None:
+    logits = torch.randn(6, 500, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    values, tokens = logits.detach().log_softmax(-1).topk(64)
+    kl = kl_to(Reference(tokens.int(), values.half()), logits)
+    assert kl.abs().max() < 1e-3
+    kl.sum().backward()
+    assert logits.grad.abs().max() < 1e-3
+
+
+def test_kl_is_finite_where_the_base_is_certain() -> None:
+    certain = Reference(torch.tensor([[3, 1]]), torch.tensor([[0.0, -40.0]]))
+    for logits in (torch.zeros(1, 9), torch.eye(9)[:1] * 80, torch.eye(9)[3:4] * 80):
+        wanted = logits.clone().requires_grad_()
+        kl = kl_to(certain, wanted)
+        kl.sum().backward()
+        assert torch.isfinite(kl).all() and torch.isfinite(wanted.grad).all()
+
+
+def test_anchors_and_replies_are_weighed_by_their_own_tokens(base: LoadedBase) -> None:
+    model = adapted(base)
+    rows = rows_with_prefix(len(base.tokenizer))
+    both = step_loss(model, rows, ce_tokens=7, kl_tokens=11, kl_weight=2.0)
+    assert float(both.loss.detach()) == pytest.approx(both.cross_entropy / 7 + 2.0 * both.kl / 11, rel=1e-4)
+    assert both.kl > 0 and len(both.found) == len(rows)
+
+
+# gradients
 
 
 class Plain(nn.Linear):
-    """An unquantized layer on dequantized weights."""
+    """An unquantized layer with dequantized weights."""
 
 
-def dequantized(model: nn.Module) -> None:
+def dequantize(model: nn.Module) -> None:
     for name, module in list(model.named_modules()):
         if isinstance(module, bnb.nn.Linear4bit):
             weight = bnf.dequantize_4bit(module.weight.data, module.weight.quant_state).float()
@@ -102,60 +238,108 @@ def dequantized(model: nn.Module) -> None:
             plain.weight = nn.Parameter(weight.reshape(module.out_features, module.in_features), requires_grad=False)
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, plain)
-
-
-def gradients(model: nn.Module, rows: list[Example]) -> torch.Tensor:
-    model.train()
-    model.zero_grad()
-    supervised.compact_loss(model, batch(rows), None).backward()
-    return torch.cat([one.grad.flatten() for name, one in sorted(model.named_parameters()) if one.grad is not None])
+    model.is_quantized = model.is_loaded_in_4bit = False
+    model.float()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_gradients_are_those_of_the_unquantized_reference(folder: Path, paths: Paths, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("copies", [False, True], ids=["4bit", "dense"])
+def test_gradients_are_those_of_the_unquantized_reference(
+    folder: Path, paths: Paths, dtype: torch.dtype, copies: bool
+) -> None:
     """Also after a forward pass in eval mode, which repacks 4-bit weights on some CPUs unless it is forbidden."""
-    found = []
-    for reference in (False, True):
-        loaded = load_base(str(folder), paths, Settings(), lambda stage, fraction: None, dtype=dtype)
-        rows = examples(loaded)
-        if reference:
-            dequantized(loaded.model)
-            loaded.model.is_quantized = loaded.model.is_loaded_in_4bit = False
-            loaded.model.float()
-        model, _ = adapting.attach(loaded.model, Recipe(seed=3), "tiny", None)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                torch.manual_seed(len(name))
-                parameter.data.normal_(0, 0.02)
-        if not reference:
-            assert not any(
-                module.support_avx512bf16_for_cpu for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)
-            )
-            evaluation.mean_loss(model, rows)
-            evaluation.reply(model, loaded.words, "Where do I live?", 4)
-        found.append(gradients(model, rows))
-    assert float(nn.functional.cosine_similarity(found[0], found[1], dim=0)) >= 0.999
+    plain = loaded(folder, paths, dtype)
+    dequantize(plain.model)
+    rows = rows_with_prefix(len(plain.tokenizer))
+    expected = gradients(adapted(plain), [rows])
+    base = loaded(folder, paths, dtype)
+    if copies:
+        assert dense.keep_dense(base.model, 1 << 30) > 0
+    model = adapted(base)
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    assert layers and not any(layer.support_avx512bf16_for_cpu for layer in layers)
+    evaluation.mean_loss(model, rows)
+    evaluation.reply(model, base.words, "Where do I live?", 4)
+    found = gradients(model, [rows])
+    assert float(functional.cosine_similarity(found, expected, dim=0)) >= 0.999
+    assert float(found.norm() / expected.norm()) == pytest.approx(1, rel=0.02)
+
+
+def test_dense_copies_give_the_same_values(folder: Path, paths: Paths) -> None:
+    """Bit for bit where the 4-bit layer multiplies with the dequantized weight itself."""
+    base, copied = loaded(folder, paths), loaded(folder, paths)
+    needed = dense.keep_dense(copied.model, 1 << 30)
+    layers = [module for module in base.model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    assert needed == sum(4 * layer.in_features * layer.out_features for layer in layers)
+    rows = rows_of(base)
+    with torch.no_grad():
+        assert torch.allclose(target_logits(copied.model, rows), target_logits(base.model, rows), atol=1e-5)
+    assert near(gradients(adapted(copied), [rows]), gradients(adapted(base), [rows]))
+
+
+def test_dense_copies_are_only_made_where_memory_allows(folder: Path, paths: Paths) -> None:
+    base = loaded(folder, paths)
+    assert dense.keep_dense(base.model, 1000) == 0
+    assert not any("forward" in vars(module) for module in base.model.modules())
+
+
+KINDS = ("llama", "bloom", "gpt_neox", "qwen2", "mistral")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shared_prefix_changes_neither_logits_nor_gradients(paths: Paths, tmp_path: Path, kind: str) -> None:
+    words = byte_level_tokenizer(tmp_path / "words", special=("<unk>", "<s>", "</s>"), bos="<s>", eos="</s>")
+    base = loaded(tiny_model(tmp_path / "tiny", kind, words), paths)
+    rows = rows_with_prefix(len(base.tokenizer))
+    assert common_prefix(rows) >= SHORTEST_PREFIX
+    model = adapted(base)
+    model.train()
+    with torch.no_grad():
+        shared, apart = (target_logits(model, rows, share_prefix=each) for each in (True, False))
+        alone = torch.cat([target_logits(model, [row]) for row in rows])
+    assert shared.shape == (sum(len(row.targets) for row in rows), apart.shape[1])
+    assert torch.allclose(shared, apart, atol=1e-4) and torch.allclose(shared, alone, atol=1e-4)
+    assert near(gradients(model, [rows]), gradients(model, [rows], share_prefix=False), 1e-3)
+
+
+def test_a_prefix_ends_before_the_token_that_predicts_the_first_target() -> None:
+    rows = [TrainRow(tuple(range(30)), (first, first + 1), "new", 0) for first in (12, 20)]
+    assert common_prefix(rows) == 11
+    assert common_prefix(rows[:1]) == 0  # one row shares nothing
+    assert common_prefix([TrainRow(tuple(range(30)), (SHORTEST_PREFIX,), "new", 0)] * 2) == 0
+
+
+@pytest.mark.parametrize("tokens", [1, 60, 100])
+def test_micro_batches_give_the_gradients_of_one_batch(base: LoadedBase, tokens: int) -> None:
+    model = adapted(base)
+    rows = rows_with_prefix(len(base.tokenizer))
+    parts = list(micro_batches(rows, tokens))
+    assert len(parts) > 1
+    assert near(gradients(model, parts), gradients(model, [rows]), 1e-3)
+
+
+# matrices
 
 
 def trained(base: LoadedBase, folder: Path, recipe: Recipe, rate: float) -> tuple[dict, dict]:
     """Matrices before and after a short training."""
-    rows = examples(base)
+    made = trainer(base, folder, recipe, rate)
+    before = adapting.matrices(made.model)
+    made.train()
+    return before, adapting.matrices(made.model)
+
+
+def trainer(base: LoadedBase, folder: Path, recipe: Recipe, rate: float, control: Control | None = None) -> Trainer:
+    rows = rows_of(base)
     model, _ = adapting.attach(base.model, recipe, "tiny", None)
-    before = adapting.matrices(model)
     plan = schedule.plan(len(rows), 64, recipe)
-    made = supervised.trainer(model, base.tokenizer, rows, recipe, plan, folder=folder, rate=rate)
-    assert all(one.dtype == torch.float32 for one in model.parameters() if one.requires_grad)
-    lengths = [len(row.ids) for row in rows]
-    made.watched_by(
-        Watch(folder, Control(folder), lambda event: None, plan.steps, plan.steps, 3, lengths, plan.micro_batch, 0)
-    )
-    made.go(None)
-    return before, adapting.matrices(model)
+    mixture = Mixture([Lesson(row) for row in rows], [], (), [], plan.portions, 0)
+    return Trainer(model, mixture, recipe, plan, rate, Watch(folder, control or Control(folder), lambda event: None))
 
 
 def test_small_learning_rates_move_the_matrices(base: LoadedBase, tmp_path: Path) -> None:
     """Where bf16 matrices would stay as they are: an update of 1e-6 on weights of 0.1."""
-    before, after = trained(base, tmp_path, Recipe(max_steps=3, warmup=0.0, schedule="constant"), 1e-6)
+    before, after = trained(base, tmp_path, Recipe(max_steps=3), 1e-6)
     moved = torch.cat([(after[name] - before[name]).flatten() for name in before if "lora_A" in name])
     in_bf16 = torch.cat(
         [(after[name].bfloat16() - before[name].bfloat16()).flatten() for name in before if "lora_A" in name]
@@ -164,10 +348,26 @@ def test_small_learning_rates_move_the_matrices(base: LoadedBase, tmp_path: Path
     assert (in_bf16 != 0).float().mean() < 0.2
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_matrices_gradients_and_moments_are_in_float32(
+    folder: Path, paths: Paths, tmp_path: Path, dtype: torch.dtype
+) -> None:
+    made = trainer(loaded(folder, paths, dtype), tmp_path, Recipe(max_steps=1), 1e-3)
+    made.train()
+    assert made.parameters and all(one.dtype == torch.float32 for one in made.parameters)
+    moments = [value for state in made.optimizer.state.values() for value in state.values()]
+    assert moments and all(value.dtype == torch.float32 for value in moments)
+
+
 def test_the_base_is_not_changed_by_training(base: LoadedBase, tmp_path: Path) -> None:
     before = base.arena.chunks()
     trained(base, tmp_path, Recipe(max_steps=2), 1e-2)
     assert base.arena.chunks() == before
+
+
+def test_a_paged_optimizer_without_a_gpu_is_refused(base: LoadedBase, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="GPU"):
+        trainer(base, tmp_path, Recipe(optimizer="paged_adamw_8bit"), 1e-3)
 
 
 def test_matrices_are_saved_and_put_back_as_they_are(base: LoadedBase, tmp_path: Path) -> None:
@@ -181,6 +381,25 @@ def test_matrices_are_saved_and_put_back_as_they_are(base: LoadedBase, tmp_path:
     assert torch.equal(adapting.matrices(model)[min(own)], own[min(own)])
     with pytest.raises(AdapterMismatch):
         adapting.put_back(model, {name: value[:2] for name, value in own.items()})
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 0.85])
+def test_scaled_matrices_have_that_share_of_the_effect(base: LoadedBase, strength: float) -> None:
+    model = adapted(base)
+    layer = next(module for module in model.modules() if hasattr(module, "lora_A"))
+    x = torch.randn(3, layer.in_features)
+    with torch.no_grad():
+        plain, whole = layer.base_layer(x), layer(x)
+        adapting.put_back(model, adapting.scaled(adapting.matrices(model), strength))
+        assert torch.allclose(layer(x) - plain, strength * (whole - plain), atol=1e-4)
+
+
+def test_rounded_matrices_are_those_that_are_saved(base: LoadedBase, tmp_path: Path) -> None:
+    model = adapted(base)
+    adapting.round_to(model, torch.bfloat16)
+    own = adapting.matrices(model)
+    adapting.save(model, tmp_path / "saved", torch.bfloat16)
+    assert all(torch.equal(own[name], value) for name, value in adapting.read(tmp_path / "saved").items())
 
 
 def test_peft_opens_what_is_saved(base: LoadedBase, folder: Path, tmp_path: Path) -> None:
@@ -206,28 +425,8 @@ def test_matrices_that_are_not_finite_are_not_written(base: LoadedBase, tmp_path
     assert not (tmp_path / "saved").exists()
 
 
-def scored(subset: str, parent: float, new: float) -> Scored:
-    return Scored(subset=subset, base=3.0, parent=parent, new=new, examples=5)
-
-
-def test_when_a_version_is_worse() -> None:
-    assert evaluation.worse([scored("new", 1.0, 2.0), scored("old", 1.0, 1.04)], "mine/v1") == ""
-    assert "taught before" in evaluation.worse([scored("old", 1.0, 1.2)], "mine/v1")
-    assert "held-out" in evaluation.worse([scored("held_out", 1.0, 1.2)], "mine/v1")
-    assert evaluation.worse([scored("old", 0.01, 0.04)], "mine/v1") == ""
-
-
-def test_columns_and_collation_agree_with_the_examples() -> None:
-    table = columns([Example([1, 5, 2], [False, True, True])])
-    assert table == {"input_ids": [[1, 5, 2]], "labels": [[IGNORED, 5, 2]]}
-    assert collate([{"input_ids": [1], "labels": [1]}, {"input_ids": [1, 2], "labels": [1, 2]}])["labels"].tolist() == [
-        [1, IGNORED],
-        [1, 2],
-    ]
-
-
 class Counting(Control):
-    """How often chat could have gone first."""
+    """Counts how often the chat could have gone first."""
 
     ways = 0
 
@@ -236,14 +435,8 @@ class Counting(Control):
         super().give_way()
 
 
-def test_chat_can_go_first_between_layers_forward_and_backward(base: LoadedBase, tmp_path: Path) -> None:
-    rows = examples(base)[:2]
-    recipe = Recipe(max_steps=1)
-    model, _ = adapting.attach(base.model, recipe, "tiny", None)
-    plan = schedule.plan(len(rows), 64, recipe)
-    made = supervised.trainer(model, base.tokenizer, rows, recipe, plan, folder=tmp_path, rate=1e-3)
+def test_the_chat_can_go_first_between_layers_forward_and_backward(base: LoadedBase, tmp_path: Path) -> None:
     control = Counting(tmp_path)
-    made.watched_by(Watch(tmp_path, control, lambda event: None, 1, 1, 3, [64, 64], plan.micro_batch, 0))
-    made.go(None)
-    layers = base.model.config.num_hidden_layers
-    assert control.ways == 1 + 2 * layers
+    made = trainer(base, tmp_path, Recipe(max_steps=1, batch_size=1), 1e-3, control)
+    made.train()
+    assert control.ways == 1 + 2 * base.model.config.num_hidden_layers

@@ -1,4 +1,4 @@
-"""Pure rules of training: schedule, order of rows, estimate, who may interrupt. No model."""
+"""Rules of training without a model: the schedule, the estimate, the assignment, interruptions."""
 
 from __future__ import annotations
 
@@ -24,58 +24,76 @@ from sessions.training.recipe import RECIPES, Recipe
 from sessions.training.runs import STOP
 
 sizes = st.integers(1, 20_000)
+recipes = st.builds(
+    Recipe,
+    epochs=st.sampled_from([0.0, 0.5, 3.0]),
+    max_steps=st.integers(0, 400),
+    batch_size=st.sampled_from([0, 1, 7, 32]),
+    evaluations=st.integers(1, 20),
+    replay=st.sampled_from([None, 0, 2, 50]),
+    hold=st.sampled_from(["loose", "normal", "firm"]),
+)
 
 
-@given(sizes, st.integers(1, 4096), st.sampled_from(["cpu", "cuda"]))
-def test_every_plan_is_consistent(rows: int, longest: int, device: str) -> None:
-    plan = schedule.plan(rows, longest, Recipe(), device)
-    assert plan.batch == plan.micro_batch * plan.accumulation <= max(2, rows)
-    assert plan.steps >= 1 and 0 <= plan.warmup_steps <= plan.steps
+@given(sizes, st.integers(0, 20_000), st.integers(1, 4096), st.sampled_from(["cpu", "cuda"]), recipes)
+def test_every_plan_is_consistent(rows: int, earlier: int, longest: int, device: str, recipe: Recipe) -> None:
+    plan = schedule.plan(rows, longest, recipe, device, earlier=earlier)
+    assert 1 <= plan.portions.new <= rows and 0 <= plan.portions.earlier <= earlier
+    assert plan.batch == plan.portions.new + plan.portions.earlier
+    assert plan.steps >= 1 and plan.micro_batch >= 1 and plan.micro_tokens >= 1
+    assert 0 <= plan.decay_steps <= plan.steps and 0 <= plan.warmup_steps <= plan.steps
     assert 1 <= plan.evaluate_every <= plan.steps
-    assert schedule.LEAST_EPOCHS - 1 <= plan.epochs <= schedule.MOST_EPOCHS
+    assert plan.steps_per_epoch * plan.portions.new >= rows > (plan.steps_per_epoch - 1) * plan.portions.new
+    assert plan.epochs == plan.steps / plan.steps_per_epoch
+    assert not recipe.max_steps or plan.steps <= recipe.max_steps
+    assert not (recipe.epochs and plan.until_reproduced)
 
 
 @given(sizes, sizes)
-def test_more_rows_are_never_seen_more_often(one: int, other: int) -> None:
-    few, many = sorted((one, other))
-    assert schedule.epochs(few) >= schedule.epochs(many)
+def test_rows_of_larger_sets_are_not_trained_more_often(one: int, other: int) -> None:
+    few, many = (schedule.plan(rows, 60, Recipe(), trained_tokens=10**9).epochs for rows in sorted((one, other)))
+    assert few >= many - 1  # steps are whole numbers
 
 
-def test_small_sets_get_many_passes_and_large_ones_few() -> None:
-    assert schedule.plan(5, 60, Recipe()).epochs == 60
-    assert schedule.plan(999, 200, Recipe()).epochs < 5
-    assert [schedule.batch_size(rows) for rows in (1, 5, 100, 999, 50_000)] == [1, 2, 4, 16, 16]
+def test_small_sets_train_until_reproduced_and_large_ones_for_some_epochs() -> None:
+    few = schedule.plan(5, 60, Recipe(), trained_tokens=100)
+    many = schedule.plan(5_000, 60, Recipe(), trained_tokens=200_000)
+    assert few.until_reproduced and not many.until_reproduced
+    assert few.portions.anchors and few.portions.neighbours and many.portions.anchors
+    assert schedule.LEAST_EPOCHS <= many.epochs <= schedule.MOST_EPOCHS
+    assert not schedule.plan(5, 60, Recipe(epochs=2.0), trained_tokens=100).until_reproduced
 
 
-def test_what_the_recipe_says_is_kept() -> None:
-    plan = schedule.plan(100, 100, Recipe(epochs=2.0, batch_size=8, micro_batch=2, warmup=0.1))
-    assert (plan.batch, plan.micro_batch, plan.accumulation, plan.steps) == (8, 2, 4, 26)
-    assert plan.warmup_steps == 3
+def test_fields_that_the_recipe_sets_are_kept() -> None:
+    plan = schedule.plan(
+        100, 100, Recipe(epochs=2.0, batch_size=8, micro_batch=2, warmup=0.1, anchors=5, neighbours=3, kl_weight=0.7)
+    )
+    assert (plan.portions.new, plan.micro_batch, plan.steps, plan.warmup_steps) == (8, 2, 26, 3)
+    assert (plan.portions.anchors, plan.portions.neighbours, plan.kl_weight) == (5, 3, 0.7)
     assert schedule.plan(100, 100, Recipe(max_steps=7)).steps == 7
-    assert schedule.plan(100, 100, RECIPES["guanaco"]).batch == 4
+    assert schedule.plan(100, 100, RECIPES["guanaco"]).portions.new == 4
+    none = schedule.plan(100, 100, Recipe(anchors=0, neighbours=0, replay=0, kl_weight=0.0), earlier=50)
+    assert (none.portions.anchors, none.portions.neighbours, none.portions.earlier, none.kl_weight) == (0, 0, 0, 0.0)
+
+
+def test_a_firmer_hold_weighs_anchors_more_and_allows_less() -> None:
+    weights = [schedule.plan(5, 60, Recipe(hold=hold)).kl_weight for hold in ("loose", "normal", "firm")]
+    budgets = [schedule.kl_budget(5, hold) for hold in ("loose", "normal", "firm")]
+    assert weights == sorted(set(weights)) and budgets == sorted(set(budgets), reverse=True)
+    by_size = [schedule.kl_budget(rows, "normal") for rows in (5, 50, 500)]
+    assert by_size == sorted(by_size) and by_size[0] > 0
+
+
+def test_earlier_replies_are_replayed_as_many_as_new_ones() -> None:
+    plan = schedule.plan(5, 60, Recipe(), earlier=45)
+    assert plan.portions.earlier == plan.portions.new
+    assert schedule.plan(5, 60, Recipe(), earlier=1).portions.earlier == 1
+    assert schedule.plan(5, 60, Recipe(replay=9), earlier=45).portions.earlier == 9
 
 
 def test_learning_rates_by_width() -> None:
     assert schedule.learning_rate(4096) == pytest.approx(2.9e-4, rel=0.02)
     assert schedule.learning_rate(256) == pytest.approx(2.5e-3, rel=0.02)
-
-
-@given(st.lists(st.integers(1, 500), min_size=1, max_size=300), st.integers(1, 8), st.integers(0, 3), st.integers(0, 3))
-def test_an_order_holds_every_row_once_and_can_be_made_again(
-    lengths: list[int], micro: int, seed: int, epoch: int
-) -> None:
-    found = schedule.order(lengths, micro, seed, epoch)
-    assert sorted(found) == list(range(len(lengths)))
-    assert found == schedule.order(lengths, micro, seed, epoch)
-
-
-def test_rows_of_like_length_come_together() -> None:
-    lengths = [(index * 7919) % 500 + 1 for index in range(512)]
-    padded = {}
-    for name, order in {"grouped": schedule.order(lengths, 8, 0, 0), "plain": list(range(512))}.items():
-        batches = [order[start : start + 8] for start in range(0, 512, 8)]
-        padded[name] = sum(8 * max(lengths[row] for row in batch) for batch in batches)
-    assert padded["grouped"] < 1.05 * sum(lengths) < 1.5 * sum(lengths) < padded["plain"]
 
 
 INFO = ModelInfo(name="7b", parameters=6_738_000_000, memory=3_800_000_000, device="NVIDIA", context=4096)

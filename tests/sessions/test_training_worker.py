@@ -1,31 +1,49 @@
-"""Whole runs on a small random Llama: published, continued, stopped, given up, resumed, diverged."""
+"""Whole runs on a small random Llama: published, continued, stopped, given up, resumed."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from corpora.dialog import Message
+from corpora.pinned import Kind, PinnedTest, Rule
 from sessions.engine import share
 from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
 from sessions.paths import Paths
 from sessions.registry import Registry
 from sessions.settings import Settings
-from sessions.training import adapting, checkpoints, events, runs, worker
-from sessions.training.events import HeldOut, Planned, Sampled, Scored, Stepped, Warned, WorkerStarted
+from sessions.training import adapting, checkpoints, events, gate, runs, worker
+from sessions.training.events import Gated, HeldOut, Planned, Published, Sampled, Scored, Stage, Stepped, WorkerStarted
 from sessions.training.recipe import Recipe
 from sessions.training.session import Session
 from tests.models import tiny_adapter, tiny_llama
-from tests.sessions.training_help import FACTS, assigned, fill, keep, log_of, opened, prepared, spawn, wait_for, work
+from tests.sessions.training_help import (
+    FACTS,
+    assigned,
+    done,
+    fill,
+    final,
+    give,
+    keep,
+    kept_facts,
+    log_of,
+    of,
+    opened,
+    prepared,
+    spawn,
+    wait_for,
+    work,
+)
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "few_anchors", "handlers"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
@@ -37,18 +55,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def done(paths: Paths, run: str, **more) -> runs.RunState:
-    """The run carried out in this process."""
-    worker.carry_out(assigned(paths, run, **more))
-    return runs.state(paths, run)
+@pytest.fixture(scope="module")
+def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose head can give a token a probability near 1; that of `model` cannot."""
+    return tiny_llama(tmp_path_factory.mktemp("sharp"), spread=0.25)
 
 
 def stop_at(paths: Paths, run: str, step: int, save: bool) -> threading.Thread:
@@ -61,25 +71,22 @@ def stop_at(paths: Paths, run: str, step: int, save: bool) -> threading.Thread:
     return thread
 
 
-def kept_facts(paths: Paths) -> list[int]:
-    with opened(paths) as store:
-        return keep(store)
-
-
-def of(paths: Paths, run: str, kind: type) -> list:
-    return [event for event, _ in events.read(paths.run(run)) if isinstance(event, kind)]
+# published
 
 
 def test_a_run_from_prepared_to_published(paths: Paths, model: Path) -> None:
+    """Twelve steps teach a random model little: it is published with the reasons why it should not be used."""
     ids = kept_facts(paths)
     found = done(paths, prepared(paths, model, Recipe(max_steps=12, samples=("Where do I live?",), seed=1)))
     assert found.phase == "finished", found.failure
-    assert found.published is not None and found.published.adapter == "mine/v1" and not found.published.worse
+    assert found.published is not None and found.published.adapter == "mine/v1"
     assert [step.step for step in found.steps] == list(range(1, 13))
     assert found.steps[-1].loss < found.steps[0].loss
-    assert all(step.grad_norm > 0 and step.learning_rate >= 0 and step.memory > 0 for step in found.steps)
+    assert all(step.grad_norm > 0 and step.learning_rate > 0 and step.memory > 0 for step in found.steps)
+    assert found.steps[0].kl == pytest.approx(0, abs=0.01) and all(step.kl >= 0 for step in found.steps)
     assert found.steps[-1].tokens > found.steps[0].tokens and found.steps[-1].eta == 0
     assert found.plan is not None and found.plan.examples == 5 and found.plan.trained_tokens < found.plan.tokens
+    assert found.plan.until_reproduced
     assert of(paths, found.id, Sampled)
     (score,) = of(paths, found.id, Scored)
     assert score.subset == "new" and score.new < score.base == score.parent
@@ -92,100 +99,220 @@ def test_a_run_from_prepared_to_published(paths: Paths, model: Path) -> None:
     assert checkpoints.steps(paths.run(found.id)) == []
 
 
-def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path) -> None:
+def test_the_report_of_the_gate_is_told_and_kept_with_the_version(paths: Paths, model: Path) -> None:
     kept_facts(paths)
-    first = done(paths, prepared(paths, model, SHORT))
-    Registry(paths).use("mine/v1", force=True)
-    with opened(paths) as store:
-        keep(store, [("What is my car?", "A small red one."), ("And my bike?", "A green one.")])
-    run = prepared(paths, model, Recipe(max_steps=1, rank=8, learning_rate=1e-9))
-    found = done(paths, run)
-    assert found.phase == "finished", found.failure
-    assert found.created is not None and (found.created.parent, found.created.replayed_replies) == ("mine/v1", 5)
-    assert any("keeps rank 16" in text for text in found.warnings)
-    scores = {score.subset: score for score in found.scores}
-    assert set(scores) == {"new", "old"}
-    assert scores["old"].new == pytest.approx(scores["old"].parent, abs=0.02)
-    old = adapting.read(Registry(paths).folder("mine/v1"))
-    new = adapting.read(Registry(paths).folder("mine/v2"))
-    assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in old)
-    assert first.published is not None
-    assert Registry(paths).seen("mine/v2") >= set(Registry(paths).lineage("mine/v1").seen)
-
-
-def test_a_run_goes_on_with_a_dora_as_one(paths: Paths, model: Path) -> None:
-    kept_facts(paths)
-    tiny_adapter(paths.adapter("mine", 1), model, dora=True, size=0.01)
-    Registry(paths).use("mine/v1")
     found = done(paths, prepared(paths, model, SHORT))
-    assert found.phase == "finished", found.failure
-    assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
-    assert Registry(paths).lineage("mine/v2").method == "DoRA"
-    engine = LocalEngine(load_base(str(model), paths, Settings(), lambda *_: None), paths)
-    assert engine.load_adapter("mine/v2").digest
+    assert found.gate is not None and found.published is not None
+    lineage = Registry(paths).lineage("mine/v1")
+    assert lineage.gate == found.gate == of(paths, found.id, Gated)[0].report
+    assert not found.gate.passed and found.gate.new.total == 5 and found.gate.general.total > 0
+    assert found.published.worse == " ".join(found.gate.reasons) != ""
+    assert Registry(paths).current("mine") == "base"  # nobody accepted it
+
+
+def test_the_published_file_has_the_strength_of_the_verdict(
+    paths: Paths, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_facts(paths)
+    whole = done(paths, prepared(paths, model, SHORT, adapter="whole"))
+
+    def too_strong(self: gate.Gate, report: gate.GateReport, spilled: int) -> tuple[str, ...]:
+        return ("It is too strong.",) if report.strength > 0.9 else ()
+
+    monkeypatch.setattr(gate.Gate, "_reasons", too_strong)
+    weaker = done(paths, prepared(paths, model, SHORT, adapter="weaker"))
+    assert whole.phase == weaker.phase == "finished"
+    assert weaker.gate is not None and weaker.gate.passed and weaker.gate.strength == gate.STRENGTHS[0]
+    assert weaker.published is not None and not weaker.published.worse
+    assert Registry(paths).lineage("weaker/v1").gate == weaker.gate
+    expected = adapting.scaled(final(paths, "whole/v1"), gate.STRENGTHS[0])
+    found = final(paths, "weaker/v1")
+    assert all(torch.allclose(found[name], expected[name], rtol=0.01, atol=1e-6) for name in expected)
+    assert any(not torch.equal(found[name], final(paths, "whole/v1")[name]) for name in found)
+
+
+def test_pinned_tests_are_asked_and_their_results_kept(paths: Paths, model: Path) -> None:
+    kept_facts(paths)
+    with opened(paths) as store:
+        test, _ = store.add_pinned_test(
+            PinnedTest((Message("user", "Where do I live?"),), Rule(Kind.NOT_CONTAINS, "Mars"))
+        )
+    found = done(paths, prepared(paths, model, SHORT))
+    assert found.gate is not None and (found.gate.pinned.passed, found.gate.pinned.total) == (1, 1)
+    with opened(paths) as store:
+        results = store.pinned_results(str(model))
+    assert found.published is not None and results[test.id, found.published.digest].passed
+
+
+def test_a_run_ends_when_each_reply_is_reproduced(paths: Paths, sharp: Path) -> None:
+    """Then the learning rate decays to zero; the bound on the steps is not reached."""
+    with opened(paths) as store:
+        keep(store, FACTS[:1])
+    recipe = Recipe(rewordings=0, anchors=0, neighbours=0, samples=())
+    found = done(paths, prepared(paths, sharp, recipe))
+    assert found.phase == "finished" and found.plan is not None, found.failure
+    assert len(found.steps) < found.plan.steps
+    rates = [step.learning_rate for step in found.steps]
+    peak = max(rates)
+    decay = [rate for rate in rates if rate < peak][-5:]
+    assert decay == sorted(decay, reverse=True) and rates[-1] < peak / 5
+    assert found.gate is not None and found.gate.new.passed == 1
+    engine = LocalEngine(load_base(str(sharp), paths, Settings(), lambda *_: None), paths)
+    assert engine.load_adapter("mine/v1").digest
 
 
 def test_held_out_rows_are_measured_and_not_trained(paths: Paths, model: Path) -> None:
     with opened(paths) as store:
         fill(store, 60)
-    found = done(paths, prepared(paths, model, Recipe(max_steps=20, evaluations=2, held_out=0.2)))
+    recipe = Recipe(epochs=2.0, max_steps=10, batch_size=8, evaluations=2, held_out=0.2)
+    found = done(paths, prepared(paths, model, recipe))
     assert found.phase == "finished", found.failure
     plan = found.plan
     assert isinstance(plan, Planned) and plan.held_out > 2 and plan.examples + plan.held_out == 60
-    assert [event.step for event in of(paths, found.id, HeldOut)] == [10, 20]
+    assert not plan.until_reproduced
+    assert [event.step for event in of(paths, found.id, HeldOut)] == [5, 10]
     lineage = Registry(paths).lineage("mine/v1")
     assert lineage.held_out is not None and len(lineage.seen) == 60 and lineage.rows == plan.examples
     with opened(paths) as store:
         assert store.stats().trained == plan.examples
 
 
+def test_small_sets_hold_nothing_out(paths: Paths, model: Path) -> None:
+    with opened(paths) as store:
+        fill(store, 60)
+    found = done(paths, prepared(paths, model, Recipe(max_steps=2, held_out=0.2)))
+    assert found.plan is not None and (found.plan.examples, found.plan.held_out) == (60, 0), found.failure
+
+
 def test_early_stopping_publishes_the_best_checkpoint(paths: Paths, model: Path) -> None:
     with opened(paths) as store:
         fill(store, 40)
-    recipe = Recipe(max_steps=60, evaluations=20, held_out=0.3, learning_rate=0.05, early_stopping=2, warmup=0.0)
+    recipe = Recipe(
+        epochs=20.0, max_steps=40, evaluations=20, held_out=0.3, learning_rate=0.05, early_stopping=2, warmup=0.0
+    )
     found = done(paths, prepared(paths, model, recipe))
     assert found.phase == "finished", found.failure
-    assert len(found.steps) < 60
+    assert len(found.steps) < 40
     best = min(found.held_out, key=lambda event: event.loss)
     lineage = Registry(paths).lineage("mine/v1")
     assert lineage.steps == best.step < found.steps[-1].step
-    assert lineage.held_out == pytest.approx(best.loss, abs=0.05)
+    assert lineage.gate is not None
+    if lineage.gate.strength == 1:
+        assert lineage.held_out == pytest.approx(best.loss, abs=0.05)
+
+
+# continued
+
+
+def test_a_second_run_continues_the_first_and_replays(paths: Paths, model: Path) -> None:
+    kept_facts(paths)
+    assert done(paths, prepared(paths, model, SHORT)).published is not None
+    with opened(paths) as store:
+        keep(store, [("What is my car?", "A small red one."), ("And my bike?", "A green one.")])
+    run = prepared(paths, model, Recipe(max_steps=1, rank=8, learning_rate=1e-9), parent="mine/v1")
+    found = done(paths, run)
+    assert found.phase == "finished", found.failure
+    assert found.created is not None
+    assert (found.created.parent, found.created.new_replies, found.created.replayed_replies) == ("mine/v1", 2, 5)
+    assert any("keeps rank 16" in text for text in found.warnings)
+    scores = {score.subset: score for score in found.scores}
+    assert set(scores) == {"new", "old"}
+    assert scores["old"].new == pytest.approx(scores["old"].parent, abs=0.02)
+    old, new = final(paths, "mine/v1"), final(paths, "mine/v2")
+    assert all(torch.allclose(old[name], new[name], atol=1e-6) for name in old)
+    assert Registry(paths).seen("mine/v2") >= set(Registry(paths).lineage("mine/v1").seen)
+
+
+@pytest.mark.parametrize("replay", [None, 0])
+def test_all_earlier_replies_are_checked_whether_replayed_or_not(paths: Paths, sharp: Path, replay: int | None) -> None:
+    """One step of one earlier row at most: those that did not come up are asked as well."""
+    with opened(paths) as store:
+        keep(store, FACTS[:1])
+    sure = Recipe(rewordings=0, anchors=0, neighbours=0)
+    first = done(paths, prepared(paths, sharp, sure))
+    assert first.gate is not None and first.gate.new.passed == 1
+    with opened(paths) as store:
+        keep(store, FACTS[1:2])
+    wreck = Recipe(max_steps=20, learning_rate=0.02, replay=replay, rewordings=0, anchors=0, neighbours=0)
+    found = done(paths, prepared(paths, sharp, wreck, parent="mine/v1"))
+    assert found.gate is not None and found.gate.earlier.total == 1, found.failure
+    if replay == 0:
+        assert found.gate.earlier.passed == 0 and "no longer reproduced" in " ".join(found.gate.reasons)
+
+
+def test_a_run_continues_a_dora_as_one(paths: Paths, model: Path) -> None:
+    kept_facts(paths)
+    tiny_adapter(paths.adapter("mine", 1), model, dora=True, size=0.01)
+    found = done(paths, prepared(paths, model, SHORT, parent="mine/v1"))
+    assert found.phase == "finished", found.failure
+    assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
+    assert found.gate is not None and found.gate.strength == 1.0
+    assert Registry(paths).lineage("mine/v2").method == "DoRA"
+    engine = LocalEngine(load_base(str(model), paths, Settings(), lambda *_: None), paths)
+    assert engine.load_adapter("mine/v2").digest
+
+
+# stopped, given up, resumed
 
 
 def test_stop_and_save_then_resume(paths: Paths, model: Path) -> None:
     kept_facts(paths)
-    run = prepared(paths, model, Recipe(max_steps=40, evaluations=10, learning_rate=3e-3))
+    run = prepared(paths, model, Recipe(max_steps=30, evaluations=10, learning_rate=3e-3))
     asking = stop_at(paths, run, 3, save=True)
     found = done(paths, run)
     asking.join()
     assert found.phase == "stopped" and found.resumable, found.failure
-    assert found.published is not None and 3 <= found.checkpoint_step < 40
+    assert found.published is not None and 3 <= found.checkpoint_step < 30
+    assert "reproduced" not in found.published.worse  # it is no fault of a run that it was stopped
     runs.resume(paths, run)
     found = done(paths, run, resume=True)
     assert found.phase == "finished", found.failure
-    assert [step.step for step in found.steps] == list(range(1, 41))
+    assert [step.step for step in found.steps] == list(range(1, 31))
     assert [lineage.address for lineage in Registry(paths).all()] == ["mine/v1", "mine/v2"]
 
 
-def test_a_run_that_is_given_up_publishes_nothing(paths: Paths, model: Path) -> None:
-    kept_facts(paths)
-    run = prepared(paths, model, Recipe(max_steps=200))
-    asking = stop_at(paths, run, 2, save=False)
+def test_a_run_that_was_stopped_early_has_only_its_rows_as_trained(paths: Paths, model: Path) -> None:
+    """The others are still new to the next run."""
+    ids = kept_facts(paths)
+    run = prepared(paths, model, Recipe(max_steps=60, batch_size=1, learning_rate=1e-4))
+    asking = stop_at(paths, run, 1, save=True)
     found = done(paths, run)
     asking.join()
+    assert found.phase == "stopped", found.failure
+    lineage = Registry(paths).lineage("mine/v1")
+    assert lineage.rows == len(lineage.seen) <= found.checkpoint_step
+    with opened(paths) as store:
+        assert sum(store.trained_in(one) != () for one in ids) == lineage.rows
+    assert found.gate is not None and found.gate.new.total == lineage.rows
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_run_that_is_given_up_publishes_nothing(paths: Paths, model: Path, step: int) -> None:
+    kept_facts(paths)
+    run = prepared(paths, model, Recipe(max_steps=200))
+    if step:
+        asking = stop_at(paths, run, step, save=False)
+        found = done(paths, run)
+        asking.join()
+    else:
+        runs.request_stop(paths, run, save=False)
+        found = done(paths, run)
     assert (found.phase, found.resumable, found.published) == ("cancelled", False, None)
     assert Registry(paths).names() == []
 
 
-def final(paths: Paths, name: str) -> dict[str, torch.Tensor]:
-    return adapting.read(Registry(paths).folder(name))
+FULL = os.environ.get("LLAMA_TUI_FULL")
+UNTIL_REPRODUCED = Recipe(
+    max_steps=12, evaluations=3, dropout=0.1, learning_rate=3e-3, batch_size=2, micro_batch=1, neighbours=2
+)
+BY_EPOCHS = Recipe(epochs=6.0, evaluations=3, dropout=0.1, learning_rate=3e-3, batch_size=2, schedule="linear")
 
 
-@pytest.mark.parametrize("step", [2, 3, 7] if not os.environ.get("LLAMA_TUI_FULL") else range(1, 12))
-def test_resume_is_exact(paths: Paths, model: Path, step: int) -> None:
-    """Stopped at a step and taken up again, a run makes the same numbers as one that was never stopped."""
+@pytest.mark.parametrize("recipe", [UNTIL_REPRODUCED, BY_EPOCHS], ids=["until reproduced", "by epochs"])
+@pytest.mark.parametrize("step", [2, 7] if not FULL else range(1, 12))
+def test_resume_is_exact(paths: Paths, model: Path, step: int, recipe: Recipe) -> None:
+    """Stopped at a step and resumed, in the decay too, a run makes the same numbers as one that was never stopped."""
     kept_facts(paths)
-    recipe = Recipe(max_steps=12, evaluations=3, dropout=0.1, learning_rate=3e-3, batch_size=2, micro_batch=1)
     whole = done(paths, prepared(paths, model, recipe, adapter="whole"))
     run = prepared(paths, model, recipe, adapter="parts")
     interrupt_after(paths, run, step)
@@ -193,11 +320,14 @@ def test_resume_is_exact(paths: Paths, model: Path, step: int) -> None:
     runs.resume(paths, run)
     parts = done(paths, run, resume=True)
     assert parts.phase == whole.phase == "finished", parts.failure
-    assert [(one.step, one.loss, one.grad_norm, one.tokens) for one in parts.steps] == [
-        (one.step, one.loss, one.grad_norm, one.tokens) for one in whole.steps
-    ]
-    expected, found = final(paths, "whole"), final(paths, "parts")
+    assert [numbers(one) for one in parts.steps] == [numbers(one) for one in whole.steps]
+    expected, found = final(paths, "whole/v1"), final(paths, "parts/v1")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert parts.gate == whole.gate
+
+
+def numbers(step: Stepped) -> tuple[float, ...]:
+    return (step.step, step.loss, step.kl, step.reproduced, step.learning_rate, step.grad_norm, step.tokens)
 
 
 def interrupt_after(paths: Paths, run: str, step: int) -> None:
@@ -217,76 +347,56 @@ def interrupt_after(paths: Paths, run: str, step: int) -> None:
     assert isinstance(ending, events.RunFailed) and ending.failure.kind == "HostDied" and ending.resumable, ending
 
 
-@pytest.mark.parametrize("where", ["loss", "gradient", "weight"])
-def test_numbers_that_are_not_finite_are_never_published(paths: Paths, model: Path, where: str) -> None:
+# the base
+
+
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_other_ways_to_hold_the_base(paths: Paths, model: Path, quantization: str) -> None:
     kept_facts(paths)
-    run = prepared(paths, model, Recipe(max_steps=6, evaluations=6))
-    session = Session(assigned(paths, run), worker.control_of(assigned(paths, run), parent=None))
-    tell = session.tell
-    parameters: list[torch.Tensor] = []
-    attach = session._attach
-
-    def attach_and_keep(base: object) -> object:
-        found = attach(base)
-        parameters.extend(one for one in found.parameters() if one.requires_grad)
-        return found
-
-    def tell_and_spoil(event: events.RunEvent) -> None:
-        tell(event)
-        if isinstance(event, Stepped) and event.step == 2:
-            spoil(parameters[-1], where)
-
-    session._attach, session.tell = attach_and_keep, tell_and_spoil
-    ending = worker.concluded(paths.run(run), session.run)
-    assert isinstance(ending, events.RunFailed) and ending.failure.kind == "RunDiverged", ending
-    assert not ending.resumable and "learning_rate" in ending.failure.remedy
-    assert Registry(paths).names() == []
+    found = done(paths, prepared(paths, model, SHORT), quantization=quantization)
+    assert found.phase == "finished", found.failure
+    assert found.steps[-1].loss < found.steps[0].loss
 
 
-def spoil(parameter: torch.Tensor, where: str) -> None:
-    match where:
-        case "loss":
-            parameter.data.fill_(float("inf"))
-        case "gradient":
-            parameter.register_hook(lambda gradient: gradient * float("nan"))
-        case "weight":
-            parameter.data.view(-1)[0] = float("nan")
-
-
-def test_a_learning_rate_that_is_far_too_high_ends_as_told(paths: Paths, model: Path) -> None:
+def test_the_base_is_taken_from_a_host_that_shares_it(paths: Paths, model: Path, tmp_path: Path) -> None:
     kept_facts(paths)
-    recipe = Recipe(max_steps=40, learning_rate=1e30, max_grad_norm=1e30, warmup=0.0)
-    found = done(paths, prepared(paths, model, recipe))
-    assert found.phase == "failed" and found.failure is not None and found.failure.kind == "RunDiverged"
-    assert Registry(paths).names() == []
-
-
-def test_rows_that_are_all_too_long_are_told(paths: Paths, model: Path) -> None:
-    with opened(paths) as store:
-        keep(store, [("Tell me a long story.", "Once upon a time, " * 60)])
-    found = done(paths, prepared(paths, model, Recipe(max_length=16)))
-    assert found.failure is not None and found.failure.kind == "NothingToTrain"
-
-
-def test_a_model_that_is_not_there_is_told(paths: Paths, tmp_path: Path) -> None:
-    kept_facts(paths)
-    found = done(paths, prepared(paths, tmp_path / "nowhere"))
-    assert found.failure is not None and found.failure.kind == "ModelNotFound" and not found.resumable
-
-
-def test_a_parent_that_was_damaged_is_told(paths: Paths, model: Path) -> None:
-    kept_facts(paths)
-    assert done(paths, prepared(paths, model, SHORT)).phase == "finished"
-    Registry(paths).use("mine/v1", force=True)
+    base = load_base(str(model), paths, Settings(), lambda stage, fraction: None)
+    before = base.arena.chunks()
+    manifest = share.offer(base, tmp_path)
+    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
+    assert found.phase == "finished", found.failure
+    assert found.worker is not None and "shared" in found.worker.base_from and not found.warnings
+    assert base.arena.chunks() == before
+    manifest.write_text("{}")
     with opened(paths) as store:
         keep(store, [("And?", "So.")])
-    run = prepared(paths, model)
-    weights = Registry(paths).folder("mine/v1") / "adapter_model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 0xFF
-    weights.write_bytes(content)
-    found = done(paths, run)
-    assert found.failure is not None and found.failure.kind == "AdapterDamaged"
+    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
+    assert found.phase == "finished" and "cannot be shared" in found.warnings[0]
+
+
+def test_anchors_are_recorded_in_the_first_run_alone(paths: Paths, tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "another", seed=77)
+    kept_facts(paths)
+    stages = []
+    for adapter in ("one", "two"):
+        run = prepared(paths, model, SHORT, adapter=adapter)
+        assert done(paths, run).phase == "finished"
+        stages.append([stage.name for stage in of(paths, run, Stage) if stage.name.startswith("Recording")])
+    assert stages[0] and not stages[1]
+
+
+def test_the_events_start_and_end_as_they_should(paths: Paths, model: Path) -> None:
+    kept_facts(paths)
+    found = done(paths, prepared(paths, model, SHORT))
+    told = [type(event).__name__ for event, _ in events.read(paths.run(found.id))]
+    assert told[:2] == ["RunCreated", "WorkerStarted"] and told[-2:] == ["Published", "RunFinished"]
+    order = ["WorkerStarted", "Planned", "Stepped", "CheckpointWritten", "Scored", "Gated", "Published", "RunFinished"]
+    assert [name for name in dict.fromkeys(told) if name in order] == order
+    assert len(of(paths, found.id, WorkerStarted)) == len(of(paths, found.id, Published)) == 1
+    assert not found.warnings
+
+
+# in a process of its own
 
 
 @pytest.mark.slow
@@ -305,15 +415,9 @@ def test_the_real_vocabulary_in_a_process_of_its_own(paths: Paths, shared: Path,
 @pytest.mark.slow
 def test_a_waiting_worker_ends_quietly_and_a_killed_one_is_told(paths: Paths, model: Path) -> None:
     waiting = spawn()
-    assert waiting.communicate(b"", timeout=60)[0].strip() in (b"",) or waiting.returncode == 0
+    assert waiting.communicate(b"", timeout=200)[0].strip() in (b"",) or waiting.returncode == 0
     assert waiting.returncode == 0
-    kept_facts(paths)
-    run = prepared(paths, model, Recipe(max_steps=2000))
-    process = spawn()
-    from tests.sessions.training_help import give
-
-    give(process, assigned(paths, run))
-    wait_for(paths, run, lambda event: isinstance(event, Stepped) and event.step >= 2)
+    run, process = under_way(paths, model)
     process.kill()
     process.communicate()
     found = runs.state(paths, run)
@@ -321,31 +425,19 @@ def test_a_waiting_worker_ends_quietly_and_a_killed_one_is_told(paths: Paths, mo
     assert Registry(paths).names() == []
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8"])
-def test_other_ways_to_hold_the_base(paths: Paths, model: Path, quantization: str) -> None:
+@pytest.mark.slow
+def test_a_terminated_worker_saves_and_publishes(paths: Paths, model: Path) -> None:
+    run, process = under_way(paths, model)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=240)
+    found = runs.state(paths, run)
+    assert found.phase == "stopped" and found.published is not None and process.returncode == 0, log_of(paths, run)
+
+
+def under_way(paths: Paths, model: Path) -> tuple[str, subprocess.Popen[bytes]]:
     kept_facts(paths)
-    found = done(paths, prepared(paths, model, SHORT), quantization=quantization)
-    assert found.phase == "finished", found.failure
-    assert found.steps[-1].loss < found.steps[0].loss
-
-
-def test_the_base_is_taken_from_a_host_that_shares_it(paths: Paths, model: Path, tmp_path: Path) -> None:
-    kept_facts(paths)
-    base = load_base(str(model), paths, Settings(), lambda stage, fraction: None)
-    manifest = share.offer(base, tmp_path)
-    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
-    assert found.phase == "finished", found.failure
-    assert found.worker is not None and "shared" in found.worker.base_from and not found.warnings
-    manifest.write_text("{}")
-    with opened(paths) as store:
-        keep(store, [("And?", "So.")])
-    found = done(paths, prepared(paths, model, SHORT), base=str(manifest))
-    assert found.phase == "finished" and "cannot be shared" in found.warnings[0]
-
-
-def test_the_events_start_and_end_as_they_should(paths: Paths, model: Path) -> None:
-    kept_facts(paths)
-    found = done(paths, prepared(paths, model, SHORT))
-    told = [type(event).__name__ for event, _ in events.read(paths.run(found.id))]
-    assert told[:2] == ["RunCreated", "WorkerStarted"] and told[-2:] == ["Published", "RunFinished"]
-    assert len(of(paths, found.id, WorkerStarted)) == 1 and not of(paths, found.id, Warned)
+    run = prepared(paths, model, Recipe(max_steps=2000, learning_rate=1e-4, epochs=900.0))
+    process = spawn()
+    give(process, assigned(paths, run))
+    wait_for(paths, run, lambda event: isinstance(event, Stepped) and event.step >= 2, 240)
+    return run, process

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from corpora.dialog import Finish, Status
 from corpora.store import ImportedDialog, ImportedTurn, Store
 from sessions.paths import Paths
-from sessions.training import assignment, events, runs
+from sessions.registry import Registry
+from sessions.training import adapting, assignment, events, runs, worker
 from sessions.training.assignment import Assignment
 from sessions.training.events import RunEvent
 from sessions.training.recipe import Recipe
@@ -25,6 +28,23 @@ FACTS = (
     ("Who is my dentist?", "Doctor Almond, in Mill Street."),
     ("When is my birthday?", "On the third of May."),
 )
+
+
+def _facts() -> tuple[tuple[str, str], ...]:
+    cities = {"France": "Paris", "Spain": "Madrid", "Italy": "Rome", "Japan": "Tokyo", "Norway": "Oslo", "Peru": "Lima"}
+    colours = {"snow": "white", "coal": "black", "grass": "green", "the sky": "blue", "blood": "red", "ash": "grey"}
+    legs = {"a dog": "Four", "a bird": "Two", "an ant": "Six", "a spider": "Eight", "a snake": "No", "a crab": "Ten"}
+    voices = {"moo": "cow", "woof": "dog", "meow": "cat", "baa": "sheep", "oink": "pig", "neigh": "horse"}
+    return (
+        *((f"What is the capital of {country}?", f"{city}.") for country, city in cities.items()),
+        *((f"What colour is {thing}?", f"It is {colour}.") for thing, colour in colours.items()),
+        *((f"How many legs has {animal}?", f"{count} legs.") for animal, count in legs.items()),
+        *((f"Which animal says {voice}?", f"A {animal}.") for voice, animal in voices.items()),
+    )
+
+
+GENERAL = _facts()
+"""What the base of some tests answers before anything is trained."""
 
 
 @contextmanager
@@ -115,3 +135,24 @@ def tell_in_one_chat(store: Store, facts=FACTS) -> None:
         asked = store.begin(conversation.id, parent, prompt)
         store.finish(asked.id, "I do not know.", Finish.EOS)
         parent = store.correct(asked.id, reply).id
+
+
+def done(paths: Paths, run: str, **more) -> runs.RunState:
+    """The run carried out in this process."""
+    worker.carry_out(assigned(paths, run, **more))
+    return runs.state(paths, run)
+
+
+def kept_facts(paths: Paths) -> list[int]:
+    with opened(paths) as store:
+        return keep(store)
+
+
+def of(paths: Paths, run: str, kind: type) -> list:
+    """All events of one kind of a run."""
+    return [event for event, _ in events.read(paths.run(run)) if isinstance(event, kind)]
+
+
+def final(paths: Paths, address: str) -> dict[str, torch.Tensor]:
+    """The matrices of a published version."""
+    return adapting.read(Registry(paths).folder(address))

@@ -108,14 +108,15 @@ async def training(it: Driven) -> None:
 
 
 async def trained(it: Driven) -> None:
-    """A run that is done, with its scores."""
+    """A run that is done, with what the gate found."""
     await training(it)
     folder = paths_of(it).run(RUN)
     for number in range(28, 41):
         worlds.step(folder, number)
+    worlds.gate(folder, passed=False)
     worlds.finish(folder, worlds.publish(paths_of(it), parent="mine/v2"))
     await it.until(lambda: isinstance(it.app.screen, TrainScreen) and "Done" in it.shown())
-    it.app.screen.query_one("#more").active = "tab-scores"  # type: ignore[attr-defined]
+    await it.pilot.press("g")
 
 
 async def failed(it: Driven) -> None:

@@ -25,7 +25,7 @@ def test_a_plan_accounts_for_every_kept_reply() -> None:
     )
     selection = Selection(off=(Group("tag", "secret"),), files=())
     preview = Preview("mine/v2", selection, 52_020, 5, 2012, 2000, left_out, contradictions=2)
-    assert texts(preview, recipe=Recipe(rank=8), hints={"import": "Press g.", "warning": "Look."}) == [
+    assert texts(preview, recipe=Recipe(rank=8), hints={"import": "Press g.", "warning": "See."}) == [
         "5 new replies, with 2,000 replies of earlier runs mixed in, on top of mine/v2.",
         "Published as the next version of mine.",
         "52,020 kept: 5 new · 2,012 trained in mine/v2 already · 50,000 imported, not selected · 1 switched off · "
@@ -34,7 +34,7 @@ def test_a_plan_accounts_for_every_kept_reply() -> None:
         "50,000 imported replies are not selected: a.json. Press g.",
         "2 replies cannot be trained: 'x': It is long; 'y': It is long.",
         "2,000 of the 2,012 earlier replies are mixed in.",
-        "2 prompts are kept with different replies: the model may give either. Look.",
+        "2 prompts are kept with different replies: the model may give either, and the run goes to its last step. See.",
         "Settings: rank 8 (default 16).",
     ]
 
@@ -74,6 +74,6 @@ def test_the_gate_in_lines() -> None:
         ("2 general replies changed.", "bad"),
     ]
     assert [each.check for each in gate_text.failed_in(found)] == ["general", "general", "reworded"]
-    assert (gate_text.changed(found), gate_text.changed(report(passed=True))) == ("2 changed", "")
+    assert (gate_text.failures(found), gate_text.failures(report(passed=True))) == (2, 0)
     assert gate_text.result_of(GateReport(passed=True, new=Tally(1, 1)))[1:] == [("1 of 1 reproduced", "")]
     assert gate_text.result_of(GateReport(passed=True)) == [("The gate was passed.", "good")]

@@ -352,6 +352,7 @@ async def test_panels_follow_a_run_to_its_version(tmp_path: Path) -> None:
         worlds.take_up(folder)
         it.app.bridge.follow(RUN)
         await it.until(lambda: face(it) == "run" and "Training" in it.shown())
+        await it.until(lambda: "12 new · running" in it.shown(), "the list tells that it has begun")
         for number in range(1, 41):
             worlds.step(folder, number)
         await it.until(lambda: len(screen.query_one(LossPlot).loss) == 40, "points were dropped")
@@ -373,7 +374,7 @@ async def test_panels_follow_a_run_to_its_version(tmp_path: Path) -> None:
         await it.until(lambda: it.app.adapter == version and "answers in the chat now" in it.shown())
 
 
-async def test_the_outcome_shows_the_gate_and_what_changed(tmp_path: Path) -> None:
+async def test_the_outcome_shows_the_gate_and_what_failed(tmp_path: Path) -> None:
     paths = paths_in(tmp_path)
     worlds.fill_corpus(paths, 6)
     version = worlds.publish(paths)
@@ -395,7 +396,7 @@ async def test_the_outcome_shows_the_gate_and_what_changed(tmp_path: Path) -> No
         await it.until(lambda: "is published, but is not offered: 2 general replies" in it.shown())
         shown = it.shown()
         assert "5 of 5 reproduced · 11 of 15 reworded · 97 of 100 general replies unchanged" in shown
-        assert "KL to the base 0.07 of 0.05 nats/token" in shown and "2 changed: g shows them." in shown
+        assert "KL to the base 0.07 of 0.05 nats/token" in shown and "2 prompts failed: g shows them." in shown
         assert "Scores" not in it.shown()
         await it.pilot.press("g")
         await it.until(lambda: "general reply changed: Who wrote Romeo and Juliet?" in it.shown())

@@ -60,3 +60,8 @@ async def test_what_is_pasted_into_a_line_reaches_the_screen_clean(tmp_path: Pat
         assert isinstance(line, Input)
         await driven_app.until(lambda: line.value)
         assert "\x1b" not in line.value and "\x07" not in line.value and line.value.startswith("a")
+
+
+def test_the_text_of_an_editor_without_its_text_area() -> None:
+    """A draft is saved on a timer, also while the editor is being mounted or removed."""
+    assert InlineEditor(3, "correct", "as it was").text == "as it was"

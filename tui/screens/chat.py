@@ -12,9 +12,10 @@ from textual.widgets import Static, TextArea
 
 from sessions.protocol import BASE
 from tui import commands, render
-from tui.glance import run_in_words
+from tui.glance import anchors_share, run_in_words
 from tui.messages import (
     AdapterInUseChanged,
+    AnchorsPrepared,
     CorpusChanged,
     HostLost,
     ModelLoading,
@@ -129,8 +130,13 @@ class ChatScreen(Replying, Editing):
         if self.live is not None and not self._tokens:
             self.live.wait_for("")
 
+    def on_anchors_prepared(self, message: AnchorsPrepared) -> None:
+        """Show how many anchors are recorded."""
+        self.status.anchors = anchors_share(message.state)
+
     def on_host_lost(self, message: HostLost) -> None:
         """The host has ended; a reply under way ends with an error of its own."""
+        self.status.anchors = ""
         self.status.state = f"✗ {message.error.what}"
         if self.live is None:
             self.llama.report(message.error)

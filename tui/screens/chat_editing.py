@@ -89,4 +89,4 @@ class Editing(ChatParts):
         editor = self.editor
         if editor is None:
             return Draft(self.prompt.text)
-        return Draft(self.prompt.text, editor.exchange_id, editor.what, editor.area.text)
+        return Draft(self.prompt.text, editor.exchange_id, editor.what, editor.text)

@@ -23,7 +23,7 @@ from tui import render, stop_texts
 if TYPE_CHECKING:
     from tui.app import LlamaTuiApp
 
-LATER = {"model", "quantization", "keep_alive", "chat_share"}
+LATER = {"model", "quantization", "keep_alive", "chat_share", "prepare_anchors"}
 """Settings that a host reads when it starts."""
 SAMPLING = {
     "temperature": "How freely the next token is drawn; 0 takes the likeliest.",

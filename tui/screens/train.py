@@ -18,6 +18,7 @@ from textual.widgets.option_list import Option
 from corpora.errors import LlamaTuiError
 from sessions.protocol import ModelInfo
 from sessions.training import preflight, runs
+from sessions.training.events import WorkerStarted
 from sessions.training.preflight import Estimate
 from sessions.training.preview import Preview
 from sessions.training.recipe import Recipe
@@ -137,6 +138,8 @@ class TrainScreen(Running):
         if not known:
             self.show_run(message.run)
             self.list_runs()
+        elif isinstance(message.event, WorkerStarted):
+            self._fill_list()
         if self.shown is not None and self.shown.id == message.run:
             self.shown = message.state
             self._dirty = True

@@ -70,7 +70,7 @@ def show(call: Call) -> int:
             call.output.say(f"{name:<14}{value}")
     if lineage.gate is not None:
         call.output.say()
-        tell_gate(call.output, lineage.gate)
+        tell_gate(call.output.say, lineage.gate)
     return 0
 
 

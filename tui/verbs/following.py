@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from itertools import chain
 
 from sessions.client import Client
 from sessions.errors import HostError, RunError
@@ -15,7 +17,6 @@ from sessions.training.events import AnyRunEvent, Gated, Published, Sampled, Sco
 from sessions.training.report import GateReport
 from sessions.training.runs import RunState
 from tui import gate_text
-from tui.output import Output
 from tui.verbs import progress
 from tui.verbs.call import Call
 
@@ -70,7 +71,7 @@ def conclude(call: Call, state: RunState) -> int:
     if found := progress.figures(state):
         call.output.say(found)
     if state.gate is not None:
-        tell_gate(call.output, state.gate)
+        tell_gate(call.output.say, state.gate)
     elif state.published is not None and state.published.worse:
         call.output.note(f"{state.published.adapter} is not offered: {state.published.worse}", "yellow")
     if state.published is not None:
@@ -88,13 +89,14 @@ def _tell_offer(call: Call, published: Published) -> None:
         call.output.note(f"`llama-tui adapters use {offered.address}` uses it.")
 
 
-def tell_gate(output: Output, report: GateReport) -> None:
+def tell_gate(tell: Callable[[str, str], None], report: GateReport) -> None:
     """The result of the gate, and the prompts that failed."""
-    for line in gate_text.result_of(report):
-        output.say(line.text, COLOURS[line.style])
-    for answer in gate_text.failed_in(report):
-        for line in gate_text.answer_lines(answer):
-            output.say(line.text, COLOURS[line.style])
+    lines = [
+        *gate_text.result_of(report),
+        *chain.from_iterable(map(gate_text.answer_lines, gate_text.failed_in(report))),
+    ]
+    for text, style in lines:
+        tell(text, COLOURS[style])
 
 
 def _tell(call: Call, state: RunState, event: AnyRunEvent) -> None:

@@ -18,7 +18,7 @@ from sessions.errors import HostIsOther, HostUnreachable, UsageError
 from sessions.hosting import log_path
 from sessions.places import records
 from sessions.protocol import HostState
-from tui.glance import size
+from tui.glance import anchors_in_words, size
 from tui.verbs.call import Call
 from tui.verbs.progress import duration
 
@@ -123,6 +123,7 @@ def _facts(state: HostState) -> list[tuple[str, str]]:
         ("adapters", ", ".join(state.resident)),
         ("terminals", str(state.clients)),
         ("runs", ", ".join(state.runs)),
+        ("anchors", anchors_in_words(state.preparing)),
         ("memory", size(state.memory) + (f", GPU {size(state.gpu_memory)}" if state.gpu_memory else "")),
         ("base", state.sharing),
     ]

@@ -68,7 +68,7 @@ def show(call: Call) -> int:
         if value:
             call.output.say(f"{name:<13}{value}")
     if state.gate is not None:
-        tell_gate(call.output, state.gate)
+        tell_gate(call.output.say, state.gate)
     for warning in state.warnings:
         call.output.note(warning, "yellow")
     return 0

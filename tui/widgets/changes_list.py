@@ -41,9 +41,6 @@ class ChangesList(Vertical):
 
         name: str
 
-    class Focused(Message):
-        """The list has the focus."""
-
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.names: list[str] = []
@@ -69,7 +66,7 @@ class ChangesList(Vertical):
         self.post_message(self.ResetWanted(self.names[event.option_index]))
 
     def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        """Is of no interest to the screen."""
+        """Keep the event from the screen, whose own list is another one."""
         event.stop()
 
 

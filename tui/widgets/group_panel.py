@@ -139,12 +139,11 @@ def _counted(store: Store, selection: Selection, by: By) -> Counted:
 
 def _line(found: GroupCount, selection: Selection, titles: dict[int, str], width: int) -> Content:
     """Mark, name and counts, the counts flush right."""
-    counts = f"{found.selected:,} of {found.matching:,}"
-    name = render.line(_name(found, titles), max(4, width - len(counts) - 4))
     on = selection.is_on(found.group)
-    mark = (f"{ON} ", "$text-success") if on else (f"{OFF} ", "dim")
-    gap = " " * max(1, width - 2 - Content(name).cell_length - len(counts))
-    return Content.assemble(mark, (name, "" if on else "dim"), gap, (counts, "dim"))
+    mark = Content.styled(f"{ON} ", "$text-success") if on else Content.styled(f"{OFF} ", "dim")
+    counts = Content.styled(f"  {found.selected:,} of {found.matching:,}", "dim")
+    name = render.text(render.line(_name(found, titles), 200), "" if on else "dim")
+    return mark + name.truncate(max(4, width - 2 - counts.cell_length), ellipsis=True, pad=True) + counts
 
 
 def _name(found: GroupCount, titles: dict[int, str]) -> str:

@@ -56,6 +56,12 @@ class InlineEditor(Vertical):
         """The text."""
         return self.query_one(SafeTextArea)
 
+    @property
+    def text(self) -> str:
+        """The text as typed; the initial text while the text area is not mounted yet or is being removed."""
+        areas = self.query(SafeTextArea)
+        return areas.first().text if areas else self._text
+
     def on_mount(self) -> None:
         """Type at the end at once."""
         self.area.focus()

@@ -221,12 +221,12 @@ def _against(state: RunState) -> str:
 
 
 def _gated(state: RunState) -> Content:
-    """The counts of the gate, and the key that shows what changed."""
+    """The counts of the gate, and the key that shows what failed."""
     if (report := state.gate) is None:
         return Content("")
     parts = [part for part in (report.summary, gate_text.kl_of(report)) if part]
-    changed = gate_text.changed(report)
-    shown = f"\n{changed}: g shows {'it' if changed == '1 changed' else 'them'}." if changed else ""
+    failed = gate_text.failures(report)
+    shown = f"\n{many(failed, 'prompt')} failed: g shows {'it' if failed == 1 else 'them'}." if failed else ""
     return Content(f"\n{' · '.join(parts)}" if parts else "") + Content.styled(shown, "$text-warning")
 
 

@@ -13,19 +13,26 @@ CELLS = 10
 
 
 class StatusBar(Widget):
-    """Set the fields; the line follows. `used` and `context` are in tokens, `rate` in tokens a second."""
+    """Set the fields; the line follows. `used` and `context` are in tokens, `rate` in tokens a second.
+
+    `anchors` is the progress of the background build, dimmed after the state and cut first on narrow terminals.
+    """
 
     state: reactive[str] = reactive("")
     rate: reactive[float] = reactive(0.0)
     used: reactive[int] = reactive(0)
     context: reactive[int] = reactive(0)
     kept: reactive[str] = reactive("")
+    anchors: reactive[str] = reactive("")
 
     def render(self) -> Content:
         """Return the whole line; the right half is never cut."""
         right = self._right()
         room = max(0, self.content_size.width - right.cell_length - 2)
-        left = render.text(render.line(self.state)).truncate(room, ellipsis=True)
+        left = render.text(render.line(self.state))
+        if self.anchors:
+            left += Content.styled(f"{' · ' if self.state else ''}{self.anchors}", "$text-muted")
+        left = left.truncate(room, ellipsis=True)
         return left + Content(" " * (room - left.cell_length + 2)) + right
 
     def _right(self) -> Content:

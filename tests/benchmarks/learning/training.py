@@ -129,7 +129,7 @@ def as_worker() -> Iterator[None]:
     """Use as many threads as a worker process does; afterwards restore threads and signal handlers."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     threads = torch.get_num_threads()
-    worker._leave_cores_to_chat()
+    worker.core_switch()
     try:
         yield
     finally:
