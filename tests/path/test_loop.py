@@ -13,7 +13,7 @@ from sessions.registry import Registry
 from tests.path.conftest import Home
 from tests.terminals import Terminal, program
 
-pytestmark = [pytest.mark.pty, pytest.mark.slow]
+pytestmark = [pytest.mark.pty, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FACTS = {
     "What is my cat called?": "Your cat is called Miso.",
@@ -64,7 +64,7 @@ def test_the_whole_loop(home: Home) -> None:
         terminal.press("f2")
         ask(terminal, "What is LoRA?")
         terminal.press("f4")
-        terminal.wait("mine/v1 is published", 90)
+        terminal.wait("mine/v1 is published", 240)
         terminal.wait(lambda text: "base  mine/v1 ready: Ctrl+G" in text.splitlines()[0], 10)
         assert Registry(home.paths).current("mine") == "base"
         terminal.press("u")
