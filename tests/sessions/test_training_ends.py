@@ -15,6 +15,7 @@ from sessions.errors import NothingToTrain
 from sessions.paths import Paths
 from sessions.registry import Registry
 from sessions.training import adapting, checkpoints, events, publishing, runs, session, trainer, worker
+from sessions.training import recipe as recipes
 from sessions.training.events import CheckpointWritten, Stepped
 from sessions.training.recipe import Recipe
 from sessions.training.session import Session
@@ -63,6 +64,15 @@ def test_a_learning_rate_that_cannot_work_ends_the_run_within_a_few_steps(
     found = ended_with(paths, run, "RunDiverged")
     assert len(found.steps) < 12 and not found.resumable
     assert "diverged" in found.failure.what and "learning_rate" in found.failure.remedy
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_a_version_that_a_high_learning_rate_wrecked_never_passes(paths: Paths, taught: Path, rate: float) -> None:
+    """Where epochs are counted, nothing must be reproduced; the distance from the base tells."""
+    kept_facts(paths)
+    found = done(paths, prepared(paths, taught, Recipe(learning_rate=rate, epochs=6.0)))
+    assert found.failure is not None or (found.published is not None and found.published.worse)
+    assert found.gate is None or not found.gate.passed
 
 
 def test_a_rate_that_overflows_ends_the_run(paths: Paths, model: Path) -> None:
@@ -228,11 +238,20 @@ def test_too_little_space_is_told_before_training(paths: Paths, model: Path, mon
 # nothing to train
 
 
-def test_rows_that_are_all_too_long_are_told(paths: Paths, model: Path) -> None:
+def test_rows_that_are_all_too_long_are_told_before_the_run(paths: Paths, model: Path) -> None:
     with opened(paths) as store:
         keep(store, [("Tell me a long story.", "Once upon a time, " * 60)])
     with pytest.raises(NothingToTrain, match="924 tokens"):
         prepared(paths, model, Recipe(max_length=16))
+
+
+def test_a_snapshot_without_a_row_that_fits_is_told_by_the_worker(paths: Paths, model: Path) -> None:
+    """The recipe in a run's folder can be edited after the run was prepared."""
+    kept_facts(paths)
+    run = prepared(paths, model)
+    recipes.save(Recipe(max_length=16), paths.run(run) / runs.RECIPE)
+    done(paths, run)
+    ended_with(paths, run, "NothingToTrain")
 
 
 def test_a_model_that_is_not_there_is_told(paths: Paths, tmp_path: Path) -> None:
