@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,40 +13,31 @@ from sessions.engine.base import load_base
 from sessions.engine.local import LocalEngine
 from sessions.paths import Paths
 from sessions.protocol import Generate, Sampling, Token
+from sessions.registry import Registry
 from sessions.settings import Settings
-from sessions.training import events, runs, worker
+from sessions.training import events, runs
 from sessions.training.events import Planned, Sampled, Warned
 from sessions.training.recipe import Recipe
 from tests.corpora.chat_templates import CHATML, GEMMA, Known
-from tests.models import byte_level_tokenizer, tiny_model
-from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
+from tests.models import byte_level_tokenizer, tiny_llama, tiny_model
+from tests.sessions.training_help import FACTS, done, keep, of, opened, prepared, tell_in_one_chat
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "few_anchors", "handlers"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 BLOOM = Known("", ("<unk>", "<pad>"), "</s>", bos="<s>", eos="</s>")
 GREEDY = Sampling(temperature=0, repetition_penalty=1, top_k=0, top_p=1, max_new_tokens=48)
-FORMS = {"llama": CHATML, "bloom": BLOOM, "qwen2": CHATML}
+FORMS = {"llama": CHATML, "bloom": BLOOM, "qwen2": CHATML, "llama 2": None}
 
 
-@pytest.fixture(autouse=True)
-def handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def made(place: Path, kind: str, known: Known) -> Path:
+def made(place: Path, kind: str, known: Known | None) -> Path:
+    """A model with a chat template, or one with Llama 2's tokenizer and form."""
+    if known is None:
+        return tiny_llama(place / "tiny")
     words = byte_level_tokenizer(place / "words", known.template, special=known.special, bos=known.bos, eos=known.eos)
     return tiny_model(place / "tiny", kind, words)
-
-
-def done(paths: Paths, run: str) -> runs.RunState:
-    worker.carry_out(assigned(paths, run))
-    return runs.state(paths, run)
 
 
 @pytest.mark.parametrize("kind", FORMS)
@@ -57,12 +46,14 @@ def test_a_model_learns_in_its_own_form(paths: Paths, tmp_path: Path, kind: str)
     model = made(tmp_path, kind, known)
     with opened(paths) as store:
         keep(store, facts)
-    recipe = Recipe(max_steps=60, learning_rate=5e-3, samples=(facts[0][0],), evaluations=1)
+    recipe = Recipe(
+        max_steps=60, learning_rate=5e-3, samples=(facts[0][0],), evaluations=1, rewordings=2, anchors=2, neighbours=0
+    )
     found = done(paths, prepared(paths, model, recipe))
     assert found.phase == "finished", found.failure
     assert found.published is not None and found.steps[-1].loss < found.steps[0].loss
     base = load_base(str(model), paths, Settings(), lambda *_: None)
-    words = base.words.vocabulary
+    words, end = base.words.vocabulary, known.end if known else " </s>"
     rows = read_snapshot(paths.run(found.id) / runs.SNAPSHOT).rows
     encoded = encode_rows(rows, words, 200).examples
     plan = next(event for event, _ in events.read(paths.run(found.id)) if isinstance(event, Planned))
@@ -72,7 +63,7 @@ def test_a_model_learns_in_its_own_form(paths: Paths, tmp_path: Path, kind: str)
         assert example.ids[: len(asked)] == asked == encode_prompt(row.dialog[:1], words)
         assert not any(example.trained[: len(asked)])
         trained = [token for token, is_trained in zip(example.ids, example.trained, strict=True) if is_trained]
-        assert words.decode(trained, skip_special_tokens=False) == row.dialog[1].content + known.end
+        assert words.decode(trained, skip_special_tokens=False).strip() == row.dialog[1].content + end
     engine = LocalEngine(base, paths)
     for prompt, reply in facts:
         ask = Generate(id="1", dialog=(Message("user", prompt),), adapters=("mine/v1",), sampling=GREEDY)
@@ -80,6 +71,28 @@ def test_a_model_learns_in_its_own_form(paths: Paths, tmp_path: Path, kind: str)
         assert said == reply
     told = [event for event, _ in events.read(paths.run(found.id)) if isinstance(event, Sampled)]
     assert told and told[-1].reply == facts[0][1]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_all_exchanges_of_a_chat_are_trained(paths: Paths, tmp_path: Path, kind: str) -> None:
+    """In the chat and by themselves, from a second run on as earlier replies."""
+    model = made(tmp_path, kind, FORMS[kind])
+    with opened(paths) as store:
+        tell_in_one_chat(store, FACTS[:3])
+    recipe = Recipe(max_steps=2, rewordings=2)
+    found = done(paths, prepared(paths, model, recipe))
+    assert found.phase == "finished" and found.plan is not None, found.failure
+    assert found.plan.examples == 3 and not found.plan.left_out  # the chat, its second and its third exchange
+    assert found.gate is not None and found.gate.new.total == 3
+    lineage = Registry(paths).lineage("mine/v1")
+    assert lineage.rows == len(lineage.seen) == 3
+    with opened(paths) as store:
+        assert store.stats().trained == 3
+        keep(store, FACTS[3:4])
+    found = done(paths, prepared(paths, model, recipe, parent="mine/v1"))
+    assert found.created is not None and (found.created.new_replies, found.created.replayed_replies) == (1, 3)
+    (planned,) = of(paths, found.id, Planned)
+    assert planned.examples == 4 and found.gate is not None and found.gate.new.total == 1
 
 
 def test_what_a_form_cannot_express_is_told_before_start(paths: Paths, tmp_path: Path) -> None:
