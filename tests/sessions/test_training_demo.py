@@ -1,4 +1,4 @@
-"""The demo model learns facts by heart with the defaults, from separate chats and from one."""
+"""With the defaults the demo model gives taught facts back, from separate chats and from one, and passes the gate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessions.training.recipe import Recipe
 from tests.sessions.training_help import FACTS, assigned, keep, opened, prepared, tell_in_one_chat
 
 pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.usefixtures("one_thread", "handlers"),
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
@@ -34,7 +34,9 @@ def test_five_facts_are_given_back(paths: Paths, told: Callable[[Store], object]
     run = prepared(paths, "demo")
     worker.carry_out(assigned(paths, run))
     found = runs.state(paths, run)
-    assert found.phase == "finished", found.failure
+    assert found.phase == "finished" and found.gate is not None and found.plan is not None, found.failure
+    assert found.gate.passed and found.gate.new.passed == found.gate.new.total, found.gate.reasons
+    assert len(found.steps) < found.plan.steps  # it ends once each reply is reproduced
     base = load_base("demo", paths, Settings(), lambda stage, fraction: None)
     model, _ = adapting.attach(base.model, Recipe(), "demo", Registry(paths).folder("mine/v1"))
     tuned = [evaluation.reply(model, base.words, prompt) for prompt, _ in FACTS]
