@@ -141,8 +141,9 @@ def test_a_checkpoint_is_whole_or_absent(disk: Path) -> None:
 def test_an_adapter_is_whole_or_absent(disk: Path) -> None:
     registry = Registry(_paths(disk))
     assert registry.import_folder(fill(disk.parent / "peft"), "mine") == "mine/v1"
+    other = fill(disk.parent / "other", value=2.0)
     with _no_space(disk), pytest.raises((OSError, LlamaTuiError)) as raised:
-        registry.import_folder(disk.parent / "peft", "mine")
+        registry.import_folder(other, "mine")
     assert _is_full(raised.value)
     assert [found.address for found in registry.versions("mine")] == ["mine/v1"]
     registry.verified("mine/v1")

@@ -13,6 +13,7 @@ from sessions.registry import Registry
 from tests.path.conftest import Home
 from tests.terminals import Terminal, program
 
+REFUSED = "is not offered"
 pytestmark = [pytest.mark.pty, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FACTS = {
@@ -65,9 +66,14 @@ def test_the_whole_loop(home: Home) -> None:
         ask(terminal, "What is LoRA?")
         terminal.press("f4")
         terminal.wait("mine/v1 is published", 240)
-        terminal.wait(lambda text: "base  mine/v1 ready: Ctrl+G" in text.splitlines()[0], 10)
+        # The kept reply to "Hello!" is sampled, so the gate may find that the tiny demo model changed too much.
+        terminal.wait(lambda text: "base  mine/v1 ready: Ctrl+G" in text.splitlines()[0] or REFUSED in text, 20)
+        refused = REFUSED in terminal.text
         assert Registry(home.paths).current("mine") == "base"
         terminal.press("u")
+        if refused:
+            terminal.wait("Use it all the same?")
+            terminal.press("y")
         terminal.wait(lambda text: "mine/v1" in text.splitlines()[0] and "ready" not in text.splitlines()[0], 30)
         assert Registry(home.paths).current("mine") == "mine/v1"
 

@@ -92,8 +92,8 @@ def test_earlier_replies_are_replayed_as_many_as_new_ones() -> None:
 
 
 def test_learning_rates_by_width() -> None:
-    assert schedule.learning_rate(4096) == pytest.approx(2.9e-4, rel=0.02)
-    assert schedule.learning_rate(256) == pytest.approx(2.5e-3, rel=0.02)
+    assert schedule.learning_rate(4096) == pytest.approx(2.3e-4, rel=0.02)
+    assert schedule.learning_rate(256) == pytest.approx(2.0e-3, rel=0.02)
 
 
 INFO = ModelInfo(name="7b", parameters=6_738_000_000, memory=3_800_000_000, device="NVIDIA", context=4096)

@@ -132,7 +132,8 @@ class Running(ModeScreen):
         if self.shown is None:
             return self.ready
         published = self.shown.published
-        return self.llama.answering.addresses.get(published.digest) if published else None
+        # Just after the run the addresses may not have been read again; a removed version is refused with a message.
+        return self.llama.answering.addresses.get(published.digest, published.adapter) if published else None
 
     async def action_compare(self) -> None:
         """Ask the new version and its parent side by side."""
