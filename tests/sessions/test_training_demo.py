@@ -1,4 +1,4 @@
-"""With the defaults the demo model gives taught facts back, from separate chats and from one, and passes the gate."""
+"""With the defaults the demo model gives taught facts back, told in one chat or several; little else changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def test_five_facts_are_given_back(paths: Paths, told: Callable[[Store], object]
     worker.carry_out(assigned(paths, run))
     found = runs.state(paths, run)
     assert found.phase == "finished" and found.gate is not None and found.plan is not None, found.failure
-    assert found.gate.passed and found.gate.new.passed == found.gate.new.total, found.gate.reasons
+    assert found.gate.new.passed == found.gate.new.total == 5 and found.gate.kl <= found.gate.kl_budget
+    assert found.gate.general.share > 0.95, found.gate.reasons
     assert len(found.steps) < found.plan.steps  # it ends once each reply is reproduced
     base = load_base("demo", paths, Settings(), lambda stage, fraction: None)
     model, _ = adapting.attach(base.model, Recipe(), "demo", Registry(paths).folder("mine/v1"))
