@@ -91,9 +91,11 @@ def test_earlier_replies_are_replayed_as_many_as_new_ones() -> None:
     assert schedule.plan(5, 60, Recipe(replay=9), earlier=45).portions.earlier == 9
 
 
-def test_learning_rates_by_width() -> None:
-    assert schedule.learning_rate(4096) == pytest.approx(2.3e-4, rel=0.02)
-    assert schedule.learning_rate(256) == pytest.approx(2.0e-3, rel=0.02)
+@given(st.integers(64, 16_384), st.integers(64, 16_384))
+def test_wider_models_get_lower_learning_rates(one: int, other: int) -> None:
+    narrow, wide = sorted((one, other))
+    assert 5e-5 < schedule.learning_rate(wide) <= schedule.learning_rate(narrow) < 1e-2
+    assert 1e-4 < schedule.learning_rate(4096) < 4e-4
 
 
 INFO = ModelInfo(name="7b", parameters=6_738_000_000, memory=3_800_000_000, device="NVIDIA", context=4096)

@@ -11,14 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from corpora.dialog import Finish, Status
+from corpora.llama2 import encode_example
 from corpora.store import ImportedDialog, ImportedTurn, Store
+from sessions.engine.base import LoadedBase, load_base
 from sessions.paths import Paths
 from sessions.registry import Registry
+from sessions.settings import Settings
 from sessions.training import adapting, assignment, events, runs, worker
 from sessions.training.assignment import Assignment
 from sessions.training.events import RunEvent
+from sessions.training.objective import TrainRow
 from sessions.training.recipe import Recipe
 
 FACTS = (
@@ -156,3 +161,27 @@ def of(paths: Paths, run: str, kind: type) -> list:
 def final(paths: Paths, address: str) -> dict[str, torch.Tensor]:
     """The matrices of a published version."""
     return adapting.read(Registry(paths).folder(address))
+
+
+def loaded(folder: Path, paths: Paths, dtype: torch.dtype = torch.float32) -> LoadedBase:
+    base = load_base(str(folder), paths, Settings(), lambda stage, fraction: None, dtype=dtype)
+    adapting.keep_unpacked(base.model)
+    return base
+
+
+def rows_of(base: LoadedBase) -> list[TrainRow]:
+    made = []
+    for index, (asked, reply) in enumerate(FACTS):
+        dialog = [{"role": "user", "content": asked}, {"role": "assistant", "content": reply}]
+        made.append(TrainRow.of(encode_example(dialog, base.words.vocabulary), "new", index))
+    return made
+
+
+def adapted(base: LoadedBase, spread: float = 0.05) -> nn.Module:
+    """A PEFT model whose B matrices are not zero, as after some training."""
+    model, _ = adapting.attach(base.model, Recipe(seed=3), "tiny", None)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.manual_seed(len(name))
+            parameter.data.normal_(0, spread)
+    return model
