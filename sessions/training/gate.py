@@ -1,4 +1,4 @@
-"""The gate: does a new version add what was trained and keep what worked? Changes nothing in the model.
+"""The gate: does a new version add what was trained and keep what worked?
 
 Compared with the base and the parent on new replies (verbatim and reworded), replies of earlier runs, held-out
 anchors and pinned tests. Whether a greedy reply would equal a known text is read off one forward pass; only prompts
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 from rapidfuzz import fuzz
 
@@ -125,7 +126,7 @@ class Gate:
             failed=_listed(answers),
         )
         reasons = self._reasons(report, spilled)
-        return Verdict(_with(report, reasons), tuple(replies))
+        return Verdict(msgspec.structs.replace(report, passed=not reasons, reasons=reasons), tuple(replies))
 
     # checks
 
@@ -264,9 +265,3 @@ def _listed(answers: Sequence[Answer]) -> tuple[Answer, ...]:
         if counts[answer.check] <= MOST_LISTED:
             found.append(answer)
     return tuple(found)
-
-
-def _with(report: GateReport, reasons: tuple[str, ...]) -> GateReport:
-    import msgspec
-
-    return msgspec.structs.replace(report, passed=not reasons, reasons=reasons)
