@@ -63,5 +63,5 @@ def cannot_write(what: str, folder: Path, error: OSError) -> LlamaTuiError:
     return kind(
         f"{what} cannot be written to {folder}: {error.strerror or error}.",
         data="Nothing was loaded.",
-        remedy="Make room there, or set LLAMA_TUI_CACHE to another folder.",
+        remedy="Free some disk space there, or set LLAMA_TUI_CACHE to another folder.",
     )

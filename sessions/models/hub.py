@@ -124,7 +124,7 @@ def _check_remote(name: str, progress: Progress) -> None:
         raise DiskFull(
             f"{name} takes {sum(weights) / 1e9:.1f} GB, and {place} has {free / 1e9:.1f} GB left.",
             data="Nothing was downloaded.",
-            remedy="Make room, or set HF_HOME to a folder on a larger disk.",
+            remedy="Free some disk space, or set HF_HOME to a folder on a larger disk.",
         )
 
 
@@ -171,7 +171,7 @@ def _unreachable(name: str, error: Exception) -> LlamaTuiError:
         return DiskFull(
             f"The disk filled up while {name} was downloaded.",
             data="What was downloaded stays and is continued next time.",
-            remedy="Make room, or set HF_HOME to a folder on a larger disk.",
+            remedy="Free some disk space, or set HF_HOME to a folder on a larger disk.",
         )
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     return ModelNotFound(
